@@ -1,0 +1,71 @@
+// blocking_lane.hpp -- threads for bodies that block: as many as there is work, up to a limit.
+//
+// What      First in, first out; a thread is made when an item comes and none is idle, and leaves after a quiet while.
+// Why       A sleep or a socket read must not hold a scheduler slot. Twenty requests that each wait 20 ms take 20 ms.
+// Threads   submit, statistics: any thread. stop_begin, stop_wait: one caller.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "tailrace/sched/item.hpp"
+#include "tailrace/sched/thread.hpp"
+
+namespace tailrace::sched {
+
+struct ThreadHooks {
+  std::function<void()> on_start;  // on the new thread, before its first item
+  std::function<void()> on_stop;   // on the thread, after its last
+};
+
+struct BlockingStatistics {
+  std::int64_t threads = 0;
+  std::int64_t idle = 0;
+  std::int64_t queued = 0;
+  std::int64_t peak = 0;  // most threads at once
+};
+
+class BlockingLane {
+ public:
+  BlockingLane(std::string name, int max_threads, ThreadHooks hooks, std::int64_t keep_idle_ns = 10'000'000'000);
+  BlockingLane(const BlockingLane&) = delete;
+  BlockingLane& operator=(const BlockingLane&) = delete;
+  ~BlockingLane();
+
+  // Queues `item`; false when the lane is stopped (the caller then completes it).
+  bool submit(Item* item);
+
+  // Refuses new items from now on; completes the queued ones as cancelled if asked to, else they still run.
+  void stop_begin(bool cancel_queued);
+  // Waits until `deadline_ns` (monotonic) for the threads to end; true when all have.
+  bool stop_wait(std::int64_t deadline_ns);
+
+  BlockingStatistics statistics() const;
+
+ private:
+  void serve();
+  void reap();
+
+  const std::string name_;
+  const int max_threads_;
+  const ThreadHooks hooks_;
+  const std::int64_t keep_idle_ns_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Item*> queue_;
+  std::vector<Thread> threads_;  // all that were made and not yet joined
+  int alive_ = 0;
+  int idle_ = 0;
+  int peak_ = 0;
+  int made_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace tailrace::sched

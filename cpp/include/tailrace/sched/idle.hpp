@@ -1,0 +1,131 @@
+// idle.hpp -- who sleeps, who looks for work, and how nobody is forgotten.
+//
+// What      One bit per sleeping worker, a count of searching ones, and a parking word for each.
+// Why       A wake costs the waker 6 us and the woken 22 us (docs/measuring.md): wake one worker at a time, and only
+//           when no other is already looking. A wake that is not made must never be one that was needed.
+// Threads   notify: any thread. The rest: the worker `id` itself.
+// Source    The argument against lost wake-ups is docs/idle.md; tokio's and Go's schedulers use the same searching rule.
+// Checked   tests/model/idle.cpp (a producer and two workers, with mutants), tests/stress/scheduler.cpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "tailrace/base/atomic.hpp"
+#include "tailrace/base/cache_line.hpp"
+
+namespace tailrace::sched {
+
+inline constexpr int kMaxWorkers = 256;
+
+template <class Atomics = base::StdAtomics>
+class BasicIdle {
+  template <class U>
+  using atomic = typename Atomics::template atomic<U>;
+
+ public:
+  explicit BasicIdle(int workers)
+      : groups_{(workers + 63) / 64}, parking_{new Parking[static_cast<std::size_t>(workers)]} {}
+
+  // Called after work was made visible by a seq_cst operation. Wakes one sleeper unless somebody searches already.
+  bool notify() noexcept {
+    // [E1] seq_cst: in the single order this load follows the publication of the work; a searcher that it still
+    // counts will check every queue again after [E3].
+    if (searching_.load(base::seq_cst) > 0) return false;
+    for (int g = 0; g < groups_; ++g) {
+      // [E2] seq_cst: pairs with [E4]: either we see the sleeper's bit, or it sees our work when it checks again.
+      std::uint64_t asleep = sleepers_[static_cast<std::size_t>(g)].load(base::seq_cst);
+      while (asleep != 0) {
+        const int bit = __builtin_ctzll(asleep);
+        if (try_wake(g, bit)) return true;
+        asleep &= asleep - 1;
+      }
+    }
+    return false;
+  }
+
+  // A worker starts to look at other workers' queues. At most half of them do so at once.
+  bool begin_search(int workers) noexcept {
+    if (searching_.load(base::relaxed) * 2 >= workers) return false;  // relaxed: a limit, not a protocol
+    // [E3] seq_cst: as below
+    searching_.fetch_add(1, base::seq_cst);
+    return true;
+  }
+
+  // Returns true when the last searcher has left: it must check for further work and notify for it.
+  bool end_search() noexcept {
+    // [E3] seq_cst: whoever skipped a wake because of us did so before this; our next look sees its work.
+    // Below one: our waker has yet to count us (see try_wake), and its work is ours to look for all the same.
+    return searching_.fetch_sub(1, base::seq_cst) <= 1;
+  }
+
+  // Shows the worker as a sleeper. It must now check every queue once more, then park or cancel_park.
+  void prepare_park(int id) noexcept {
+    // relaxed: only this worker and, after [E4], one waker write the word.
+    parking_[static_cast<std::size_t>(id)].word.store(kAsleep, base::relaxed);
+    // [E4] seq_cst: pairs with [E2]; also releases the word above to the waker.
+    sleepers_[group(id)].fetch_or(mask(id), base::seq_cst);
+  }
+
+  // Work was found after all. Returns true if a waker had already chosen us: then we count as searching.
+  bool cancel_park(int id) noexcept {
+    // [E5] acq_rel: takes the bit back, or learns that [E6] took it.
+    return (sleepers_[group(id)].fetch_and(~mask(id), base::acq_rel) & mask(id)) == 0;
+  }
+
+  // Sleeps until chosen by a waker (true: we count as searching) or until the time is up (false). < 0: no limit.
+  bool park(int id, std::int64_t timeout_ns) {
+    auto& word = parking_[static_cast<std::size_t>(id)].word;
+    // [E7] acquire: pairs with the release in [E6].
+    while (word.load(base::acquire) == kAsleep) {
+      Atomics::park(word, kAsleep, timeout_ns);
+      if (timeout_ns >= 0 && word.load(base::acquire) == kAsleep) return cancel_park(id);  // [E7] as above
+    }
+    return true;
+  }
+
+  // Wakes every sleeper, for stop.
+  void notify_all() noexcept {
+    for (int g = 0; g < groups_; ++g) {
+      for (int bit = 0; bit < 64; ++bit) {
+        // [E2] seq_cst: as in notify
+        if (((sleepers_[static_cast<std::size_t>(g)].load(base::seq_cst) >> bit) & 1) != 0) try_wake(g, bit);
+      }
+    }
+  }
+
+  int searching() const noexcept { return searching_.load(base::relaxed); }  // relaxed: a statistic
+
+ private:
+  static constexpr std::uint32_t kAwake = 0;
+  static constexpr std::uint32_t kAsleep = 1;
+
+  struct alignas(base::kCacheLine) Parking {
+    atomic<std::uint32_t> word{kAwake};
+  };
+
+  static std::size_t group(int id) noexcept { return static_cast<std::size_t>(id / 64); }
+  static std::uint64_t mask(int id) noexcept { return std::uint64_t{1} << (id % 64); }
+
+  bool try_wake(int g, int bit) noexcept {
+    const std::uint64_t one = std::uint64_t{1} << bit;
+    // [E6] acq_rel: only the waker that clears the bit wakes; acquires the word set before [E4].
+    if ((sleepers_[static_cast<std::size_t>(g)].fetch_and(~one, base::acq_rel) & one) == 0) return false;
+    // Counted only once it is certain that somebody wakes: a count without a searcher would swallow wakes.
+    searching_.fetch_add(1, base::seq_cst);  // [E3] seq_cst: the woken one searches; others need not wake more
+    auto& word = parking_[static_cast<std::size_t>(g * 64 + bit)].word;
+    word.store(kAwake, base::release);  // [E6] release: pairs with [E7]
+    Atomics::unpark(word, 1);
+    return true;
+  }
+
+  int groups_;
+  alignas(base::kCacheLine) atomic<std::int32_t> searching_{0};
+  alignas(base::kCacheLine) std::array<atomic<std::uint64_t>, kMaxWorkers / 64> sleepers_{};
+  std::unique_ptr<Parking[]> parking_;
+};
+
+using Idle = BasicIdle<>;
+
+}  // namespace tailrace::sched

@@ -1,0 +1,161 @@
+// scheduler.hpp -- the workers, the ways in, the timers; start, drain, stop.
+//
+// What      Owns everything that runs. `submit` takes a closure from any thread, `push_gated` an item for the gated
+//           lane, `push_blocking` one for the elastic lane.
+// Why       One object to embed: a C++ service needs this header, a library to link, and nothing of Python.
+// Threads   Any thread may submit, push, arm timers and read statistics. stop: one caller at a time.
+//           In a virtual scheduler everything is one thread: the one that calls `drive`.
+// Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "tailrace/base/clock.hpp"
+#include "tailrace/queue/inject_lane.hpp"
+#include "tailrace/sched/blocking_lane.hpp"
+#include "tailrace/sched/gate_keeper.hpp"
+#include "tailrace/sched/idle.hpp"
+#include "tailrace/sched/lanes.hpp"
+#include "tailrace/sched/thread.hpp"
+#include "tailrace/sched/timers.hpp"
+#include "tailrace/sched/worker.hpp"
+
+namespace tailrace::sched {
+
+using ProducerLane = queue::InjectLane<1024>;
+
+struct SchedulerOptions {
+  std::string name = "tailrace";
+  int workers = 1;                   // 1 .. kMaxWorkers
+  int max_blocking = 512;            // threads of the blocking lane
+  std::int64_t spin_ns = 15'000;     // how long a worker looks before it parks
+  std::int64_t slice_ns = 1'000'000;  // how long a worker drains behind the gate before it lets others in
+  std::uint64_t seed = 0x7a11;
+  bool is_virtual = false;           // no threads: `drive` runs the workers
+  GateKeeper* keeper = nullptr;      // null: the gate guards nothing
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(SchedulerOptions options);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  ~Scheduler();  // stops, and waits for bodies that run
+
+  // Runs `closure(Worker*)` on a worker. The closure is stored in the lane's cell: at most 56 bytes, trivially
+  // copyable. When this thread's lane is full, the caller runs it here and now.
+  template <class Closure>
+  void submit(Closure closure) {
+    static_assert(sizeof(Closure) <= 56 && std::is_trivially_copyable_v<Closure>,
+                  "capture at most 56 bytes of pointers and numbers; box anything larger");
+    queue::Cell cell{};
+    using Entry = void (*)(const std::uint64_t*, Worker*);
+    const Entry entry = [](const std::uint64_t* words, Worker* worker) {
+      alignas(Closure) unsigned char bytes[sizeof(Closure)];
+      std::memcpy(bytes, words, sizeof(Closure));
+      (*reinterpret_cast<Closure*>(bytes))(worker);
+    };
+    cell[0] = reinterpret_cast<std::uint64_t>(entry);
+    std::memcpy(&cell[1], &closure, sizeof(Closure));
+    if (!inject(cell)) closure(nullptr);
+  }
+
+  // Gives `item` to the gated lane; it is completed as cancelled when the scheduler has stopped.
+  void push_gated(Item* item);
+  void push_blocking(Item* item);
+
+  // Runs `item` on any worker that is free, without the gate.
+  void push_free(Item* item);
+
+  void arm(Timer& timer, std::int64_t deadline_ns);
+  bool cancel(Timer& timer) { return timers_.cancel(timer); }
+
+  // Waits until every closure submitted before has run. Not from a worker.
+  void drain();
+
+  // Ends. `stop_begin`: no new work; queued items complete as cancelled, on this thread. `stop_wait`: waits until
+  // `deadline_ns` (monotonic) for closures and bodies that run; true when every thread has ended.
+  void stop_begin(bool cancel_blocking = true);
+  bool stop_wait(std::int64_t deadline_ns);
+
+  // Virtual runtime: does one thing (a step, a due timer). False when nothing can be done at the present time.
+  bool drive_once();
+  // The next time at which something will happen by itself; kNever when nothing will.
+  std::int64_t next_event_ns() const;
+  base::VirtualClock& virtual_clock() noexcept { return virtual_clock_; }
+
+  const base::Clock& clock() const noexcept { return *clock_; }
+  const SchedulerOptions& options() const noexcept { return options_; }
+  int worker_count() const noexcept { return static_cast<int>(workers_.size()); }
+  Worker& worker(int i) noexcept { return *workers_[static_cast<std::size_t>(i)]; }
+  GatedLane& lane() noexcept { return lane_; }
+  Idle& idle() noexcept { return idle_; }
+  BlockingStatistics blocking_statistics() const { return blocking_.statistics(); }
+  // [S1] acquire: who sees the flag sees the reason. Pairs with [S2].
+  bool stopping() const noexcept { return stopping_.load(base::acquire); }
+  bool started() const noexcept { return started_.load(base::acquire); }  // [S1] acquire: pairs with [S3]
+
+ private:
+  friend class Worker;
+
+  struct Producer {
+    ProducerLane lane;
+    metrics::Counter pushed;
+    base::atomic<bool> owned{true};  // by a live thread; an orphan lane is given to the next new one
+  };
+  static constexpr std::size_t kMaxProducers = 1024;
+
+  bool inject(const queue::Cell& cell);
+  Producer* my_producer();
+  void ensure_started();
+  void start();
+  void sweep();
+  Item* take_virtual();
+  void watch_loop();
+  void keep_watch();
+  void wake_watch();
+  bool sees_injected() const;
+  bool all_injected_ran() const;
+
+  const SchedulerOptions options_;
+  const std::uint64_t serial_;  // tells this scheduler from a dead one at the same address
+  base::VirtualClock virtual_clock_;
+  const base::Clock* clock_;
+  GateKeeper null_keeper_;
+  GateKeeper* keeper_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  GatedLane lane_;
+  Idle idle_;
+  Timers timers_;
+  BlockingLane blocking_;
+
+  std::array<base::atomic<Producer*>, kMaxProducers> producers_{};
+  base::atomic<std::uint32_t> producer_count_{0};
+  std::mutex producers_mutex_;
+  std::vector<std::shared_ptr<Producer>> producer_owners_;
+
+  base::atomic<bool> started_{false};
+  base::atomic<bool> stopping_{false};
+  std::mutex life_mutex_;
+  std::vector<Thread> threads_;
+
+  Thread watch_;
+  bool watch_made_ = false;
+  base::atomic<std::uint32_t> watch_word_{0};  // bumped to make the watch look again
+  base::atomic<bool> watching_{false};
+  base::atomic<std::uint32_t> quiet_epoch_{0};  // bumped by a worker that finds nothing while somebody drains
+  base::atomic<std::int32_t> drainers_{0};
+
+  base::Random virtual_random_;
+  std::vector<Item*> virtual_bag_;
+  std::vector<Item*> virtual_blocking_;
+};
+
+}  // namespace tailrace::sched

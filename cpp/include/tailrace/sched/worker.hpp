@@ -1,0 +1,81 @@
+// worker.hpp -- one worker: a state machine that does one piece of work at a time.
+//
+// What      `step` finds and runs one item, or says that it would park. The thread loop is a wrapper around it.
+// Why       The virtual runtime drives many workers from one thread with the same code (docs/architecture.md).
+// Threads   step, loop, push: the worker's own thread (or the virtual driver). deque().steal, statistics: any thread.
+// Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "tailrace/base/random.hpp"
+#include "tailrace/metrics/counter.hpp"
+#include "tailrace/queue/steal_deque.hpp"
+#include "tailrace/sched/gate.hpp"
+#include "tailrace/sched/item.hpp"
+
+namespace tailrace::sched {
+
+class Scheduler;
+
+enum class Progress : std::uint8_t { kRan, kWouldPark };
+
+struct WorkerCounters {
+  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected;
+};
+
+class Worker {
+ public:
+  Worker(Scheduler& scheduler, int id, std::uint64_t seed);
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  Progress step();
+  void loop();
+
+  // Makes an item of this worker's own; others may steal it.
+  void push(Item* item);
+
+  // Around a body that runs behind the gate: `open` lets another worker in meanwhile.
+  void enter_body(bool open);
+  void leave_body();
+
+  // Leaves the gate, if it is held; for a body that must block without it.
+  void leave_gate();
+
+  int id() const noexcept { return id_; }
+  const std::string& name() const noexcept { return name_; }
+  Scheduler& scheduler() noexcept { return scheduler_; }
+  queue::StealDeque<Item*>& deque() noexcept { return deque_; }
+  WorkerCounters& counters() noexcept { return counters_; }
+  base::Random& random() noexcept { return random_; }
+
+  void* keeper_state = nullptr;        // the gate keeper's own (a Python thread state)
+  std::int64_t virtual_busy_until_ns = 0;  // virtual runtime: takes no work before this
+
+ private:
+  friend class Scheduler;
+
+  bool find_work();
+  Item* take_gated();
+  bool take_injected();
+  Item* steal();
+  bool sees_work() const;
+  void found_work();
+  void wait_for_work();
+
+  Scheduler& scheduler_;
+  const int id_;
+  const std::string name_;
+  queue::StealDeque<Item*> deque_;
+  base::Random random_;
+  WorkerCounters counters_;
+
+  Gate::Ticket ticket_ = 0;      // of the gate; 0: the permit is not ours
+  bool inside_gate_ = false;     // the keeper has let us in (we hold the GIL)
+  bool searching_ = false;       // counted in Idle
+  std::int64_t gate_entered_ns_ = 0;
+};
+
+}  // namespace tailrace::sched

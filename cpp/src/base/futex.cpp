@@ -1,0 +1,27 @@
+#include "tailrace/base/futex.hpp"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#include <ctime>
+
+namespace tailrace::base {
+
+void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::int64_t timeout_ns) {
+  timespec span{};
+  timespec* limit = nullptr;
+  if (timeout_ns >= 0) {
+    span.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000);
+    span.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000);
+    limit = &span;
+  }
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, limit, nullptr, 0);
+}
+
+int futex_wake(const std::uint32_t* word, int count) noexcept {
+  return static_cast<int>(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0));
+}
+
+}  // namespace tailrace::base

@@ -1,0 +1,91 @@
+#include "tailrace/sched/blocking_lane.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "tailrace/base/clock.hpp"
+
+namespace tailrace::sched {
+
+BlockingLane::BlockingLane(std::string name, int max_threads, ThreadHooks hooks, std::int64_t keep_idle_ns)
+    : name_{std::move(name)}, max_threads_{max_threads}, hooks_{std::move(hooks)}, keep_idle_ns_{keep_idle_ns} {}
+
+BlockingLane::~BlockingLane() {
+  stop_begin(false);
+  stop_wait(base::kNever);
+}
+
+bool BlockingLane::submit(Item* item) {
+  std::unique_lock lock{mutex_};
+  if (stopping_) return false;
+  queue_.push_back(item);
+  // An idle thread may already be promised to an earlier item, so compare with the whole queue.
+  if (static_cast<int>(queue_.size()) <= idle_ || alive_ == max_threads_) {
+    lock.unlock();
+    wake_.notify_one();
+    return true;
+  }
+  reap();
+  threads_.emplace_back(name_ + "-b" + std::to_string(made_++), [this] { serve(); });
+  peak_ = std::max(peak_, ++alive_);
+  return true;
+}
+
+void BlockingLane::serve() {
+  if (hooks_.on_start) hooks_.on_start();
+  std::unique_lock lock{mutex_};
+  for (;;) {
+    if (!queue_.empty()) {
+      Item* item = queue_.front();
+      queue_.pop_front();
+      lock.unlock();
+      item->run(nullptr);
+      lock.lock();
+      continue;
+    }
+    if (stopping_) break;
+    ++idle_;
+    const auto woken = wake_.wait_for(lock, std::chrono::nanoseconds{keep_idle_ns_});
+    --idle_;
+    if (woken == std::cv_status::timeout && queue_.empty()) break;
+  }
+  --alive_;
+  lock.unlock();
+  if (hooks_.on_stop) hooks_.on_stop();
+}
+
+// Joins the threads that left after a quiet while. The lock is held.
+void BlockingLane::reap() {
+  if (threads_.size() < 2 * static_cast<std::size_t>(alive_) + 8) return;
+  std::erase_if(threads_, [](Thread& thread) { return thread.finished() && thread.join_until(base::kNever); });
+}
+
+void BlockingLane::stop_begin(bool cancel_queued) {
+  std::deque<Item*> cancelled;
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+    if (cancel_queued) cancelled.swap(queue_);
+  }
+  wake_.notify_all();
+  for (Item* item : cancelled) item->complete(base::Outcome::kCancelled);
+}
+
+bool BlockingLane::stop_wait(std::int64_t deadline_ns) {
+  std::vector<Thread> threads;
+  {
+    const std::lock_guard lock{mutex_};
+    threads.swap(threads_);
+  }
+  bool all = true;
+  for (Thread& thread : threads) all = thread.join_until(deadline_ns) && all;
+  return all;
+}
+
+BlockingStatistics BlockingLane::statistics() const {
+  const std::lock_guard lock{mutex_};
+  return {alive_, idle_, static_cast<std::int64_t>(queue_.size()), peak_};
+}
+
+}  // namespace tailrace::sched

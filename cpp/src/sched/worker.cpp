@@ -1,0 +1,181 @@
+#include "tailrace/sched/worker.hpp"
+
+#include "tailrace/sched/scheduler.hpp"
+
+namespace tailrace::sched {
+
+Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed)
+    : scheduler_{scheduler}, id_{id}, name_{scheduler.options().name + "-w" + std::to_string(id)}, random_{seed} {}
+
+Progress Worker::step() {
+  if (!find_work()) return Progress::kWouldPark;
+  counters_.items.add();
+  return Progress::kRan;
+}
+
+// The policy, in one glance: stay inside the gate while it has work; else own work, the gated lane, what came from
+// outside, and last what other workers have.
+bool Worker::find_work() {
+  Item* item = inside_gate_ ? take_gated() : nullptr;
+  if (item == nullptr && !deque_.pop(item)) item = take_gated();
+  if (item == nullptr) {
+    if (take_injected()) return true;
+    item = steal();
+  }
+  if (item == nullptr) return false;
+  found_work();
+  item->run(this);
+  return true;
+}
+
+Item* Worker::take_gated() {
+  GatedLane& lane = scheduler_.lane_;
+  if (scheduler_.options_.is_virtual) return scheduler_.take_virtual();
+  if (!inside_gate_) {
+    if (!lane.has_items()) return nullptr;
+    if ((ticket_ = lane.gate.try_acquire()) == 0) return nullptr;
+    scheduler_.keep_watch();
+    found_work();  // before we may block: from here on this worker watches the lane, not the others
+    scheduler_.keeper_->enter(*this);
+    counters_.gate_entries.add();
+    inside_gate_ = true;
+    gate_entered_ns_ = base::monotonic_ns();
+  } else if (ticket_ == 0) {  // taken over during a long body: the other one drains now, unless it is in one too
+    if ((ticket_ = lane.gate.try_acquire()) == 0) return leave_gate(), nullptr;
+  } else if (base::monotonic_ns() - gate_entered_ns_ > scheduler_.options_.slice_ns) {
+    return leave_gate(), nullptr;
+  }
+  Item* item = scheduler_.stopping() ? nullptr : lane.pop();
+  if (item == nullptr) leave_gate();
+  return item;
+}
+
+void Worker::leave_gate() {
+  if (!inside_gate_) return;
+  GatedLane& lane = scheduler_.lane_;
+  if (ticket_ != 0 && scheduler_.stopping()) {
+    while (Item* item = lane.pop()) item->complete(base::Outcome::kCancelled);
+  }
+  inside_gate_ = false;
+  scheduler_.keeper_->leave(*this);
+  if (ticket_ == 0) return;
+  lane.note_leftover();
+  lane.gate.release(ticket_);
+  ticket_ = 0;
+  if (lane.has_items()) scheduler_.idle_.notify();  // pushed while the permit was held, so nobody was woken for it
+}
+
+void Worker::enter_body(bool open) {
+  if (ticket_ == 0) return;
+  scheduler_.lane_.note_leftover();
+  scheduler_.lane_.gate.enter_body(ticket_, open);
+  if (open && scheduler_.lane_.has_items()) scheduler_.idle_.notify();
+}
+
+void Worker::leave_body() {
+  if (ticket_ != 0 && !scheduler_.lane_.gate.leave_body(ticket_)) ticket_ = 0;
+}
+
+bool Worker::take_injected() {
+  constexpr std::size_t kBatch = 64;
+  queue::Cell cells[kBatch];
+  // [P1] acquire: pairs with the release in Scheduler::my_producer.
+  const std::uint32_t lanes = scheduler_.producer_count_.load(base::acquire);
+  if (lanes == 0) return false;
+  const std::uint32_t first = lanes == 1 ? 0 : random_.below(lanes);
+  for (std::uint32_t i = 0; i < lanes; ++i) {
+    auto* producer = scheduler_.producers_[(first + i) % lanes].load(base::relaxed);  // relaxed: ordered by [P1]
+    const std::size_t n = producer->lane.claim(cells, kBatch);
+    if (n == 0) continue;
+    found_work();
+    for (std::size_t k = 0; k < n; ++k) {
+      using Entry = void (*)(const std::uint64_t*, Worker*);
+      reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
+    }
+    counters_.injected.add(n);
+    return true;
+  }
+  return false;
+}
+
+Item* Worker::steal() {
+  const int n = scheduler_.worker_count();
+  if (n == 1) return nullptr;
+  const auto first = static_cast<int>(random_.below(static_cast<std::uint32_t>(n)));
+  for (int i = 0; i < n; ++i) {
+    const int victim = (first + i) % n;
+    if (victim == id_) continue;
+    Item* item = nullptr;
+    queue::Steal how{};
+    while ((how = scheduler_.worker(victim).deque_.steal(item)) == queue::Steal::kLost) base::pause();
+    if (how == queue::Steal::kTaken) {
+      counters_.steals.add();
+      return item;
+    }
+  }
+  return nullptr;
+}
+
+void Worker::push(Item* item) {
+  deque_.push(item);
+  if (!scheduler_.options_.is_virtual) scheduler_.idle_.notify();
+}
+
+bool Worker::sees_work() const {
+  const GatedLane& lane = scheduler_.lane_;
+  if (lane.has_items() && lane.gate.can_acquire()) return true;
+  if (scheduler_.sees_injected()) return true;
+  for (const auto& worker : scheduler_.workers_) {
+    if (!worker->deque_.empty()) return true;
+  }
+  return false;
+}
+
+// Once a searcher has found work: if it was the last, there may be more that nobody was woken for.
+void Worker::found_work() {
+  if (!searching_) return;
+  searching_ = false;
+  if (scheduler_.idle_.end_search() && sees_work()) scheduler_.idle_.notify();
+}
+
+void Worker::loop() {
+  scheduler_.keeper_->worker_started(*this);
+  for (;;) {
+    if (step() == Progress::kRan) continue;
+    if (scheduler_.stopping()) break;
+    wait_for_work();
+  }
+  leave_gate();
+  Item* item = nullptr;
+  while (deque_.pop(item)) item->complete(base::Outcome::kCancelled);
+  scheduler_.keeper_->worker_stopping(*this);
+}
+
+void Worker::wait_for_work() {
+  Idle& idle = scheduler_.idle_;
+  if (scheduler_.drainers_.load(base::relaxed) > 0) {  // relaxed: a drainer looks again by itself soon
+    // [W1] release: what this worker has run is seen by the drainer. Pairs with [W2].
+    scheduler_.quiet_epoch_.fetch_add(1, base::release);
+    base::StdAtomics::unpark(scheduler_.quiet_epoch_, 1);
+  }
+  if (!searching_) searching_ = idle.begin_search(scheduler_.worker_count());
+  if (searching_) {
+    const std::int64_t until = base::monotonic_ns() + scheduler_.options_.spin_ns;
+    do {
+      for (int i = 0; i < 16; ++i) base::pause();
+      if (sees_work() || scheduler_.stopping()) return;
+    } while (base::monotonic_ns() < until);
+    searching_ = false;
+    idle.end_search();  // whoever relied on us is served by the look below
+  }
+  idle.prepare_park(id_);
+  if (sees_work() || scheduler_.stopping()) {
+    searching_ = idle.cancel_park(id_);
+    return;
+  }
+  counters_.parks.add();
+  searching_ = idle.park(id_, -1);
+  counters_.wakes.add();
+}
+
+}  // namespace tailrace::sched
