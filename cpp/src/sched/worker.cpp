@@ -170,7 +170,8 @@ void Worker::wait_for_work() {
   }
   idle.prepare_park(id_);
   if (sees_work() || scheduler_.stopping()) {
-    searching_ = idle.cancel_park(id_);
+    idle.cancel_park(id_);
+    searching_ = true;
     return;
   }
   counters_.parks.add();

@@ -67,6 +67,12 @@ class Run {
     while (node != kNoNode || (node = take_ready()) != kNoNode) node = step(node, worker);
   }
 
+  // One step of `work`: runs `node` and returns a successor to go on with, or kNoNode.
+  NodeIndex step(NodeIndex node, sched::Worker* worker);
+
+  // A ready node from the stack, or kNoNode.
+  NodeIndex take_ready();
+
   // A launched node has ended: fires it and returns a successor to go on with, or kNoNode.
   NodeIndex finish(NodeIndex node, bool failed, sched::Worker* worker);
 
@@ -89,9 +95,7 @@ class Run {
   using Counter = JoinCounter<>;
   using Link = ReadyStack<>::Link;
 
-  NodeIndex step(NodeIndex node, sched::Worker* worker);
   NodeIndex fire(const Node& node, sched::Worker* worker);
-  NodeIndex take_ready();
   NodeIndex take_random();
   void give_back(NodeIndex node) { ready_.push(node, node); }
 

@@ -58,8 +58,9 @@ class BasicGate {
 
   // A body that was known as short is long after all: opens it, unless it has just ended.
   bool force_open(std::uint64_t closed) noexcept {
-    // [G1] acq_rel: carries [G2] on to the next holder.
-    return word_.compare_exchange_strong(closed, with(closed, kOpen), base::acq_rel, base::relaxed);
+    // [G1] seq_cst: carries [G2] on to the next holder; and the watch's look at the lane must not come before this,
+    // as a pusher that still sees the body closed wakes nobody.
+    return word_.compare_exchange_strong(closed, with(closed, kOpen), base::seq_cst, base::relaxed);
   }
 
   // Gives the permit up. The caller then checks the lane once more, as pushers skipped the wake while it was held.

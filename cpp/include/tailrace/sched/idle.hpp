@@ -62,16 +62,23 @@ class BasicIdle {
 
   // Shows the worker as a sleeper. It must now check every queue once more, then park or cancel_park.
   void prepare_park(int id) noexcept {
+    Parking& mine = parking_[static_cast<std::size_t>(id)];
+    if (mine.wake_is_due) {
+      // [E7] acquire: the waker that chose us as we left writes before the next sleep begins, not into it: it would
+      // end that sleep with our bit still shown, and the next waker would spend its wake on a worker that is awake.
+      while (mine.word.load(base::acquire) == kAsleep) Atomics::pause();
+      mine.wake_is_due = false;
+    }
     // relaxed: only this worker and, after [E4], one waker write the word.
-    parking_[static_cast<std::size_t>(id)].word.store(kAsleep, base::relaxed);
+    mine.word.store(kAsleep, base::relaxed);
     // [E4] seq_cst: pairs with [E2]; also releases the word above to the waker.
     sleepers_[group(id)].fetch_or(mask(id), base::seq_cst);
   }
 
-  // Work was found after all. Returns true if a waker had already chosen us: then we count as searching.
-  bool cancel_park(int id) noexcept {
-    // [E5] acq_rel: takes the bit back, or learns that [E6] took it.
-    return (sleepers_[group(id)].fetch_and(~mask(id), base::acq_rel) & mask(id)) == 0;
+  // Work was found after all. From here on this worker counts as searching: it was chosen by a waker, or it counts
+  // itself, as whoever skipped a wake because of its last search relies on it for all the work that it now sees.
+  void cancel_park(int id) noexcept {
+    if (!take_back(id)) searching_.fetch_add(1, base::seq_cst);  // [E3] seq_cst: as in begin_search
   }
 
   // Sleeps until chosen by a waker (true: we count as searching) or until the time is up (false). < 0: no limit.
@@ -80,7 +87,7 @@ class BasicIdle {
     // [E7] acquire: pairs with the release in [E6].
     while (word.load(base::acquire) == kAsleep) {
       Atomics::park(word, kAsleep, timeout_ns);
-      if (timeout_ns >= 0 && word.load(base::acquire) == kAsleep) return cancel_park(id);  // [E7] as above
+      if (timeout_ns >= 0 && word.load(base::acquire) == kAsleep) return take_back(id);  // [E7] as above
     }
     return true;
   }
@@ -103,10 +110,19 @@ class BasicIdle {
 
   struct alignas(base::kCacheLine) Parking {
     atomic<std::uint32_t> word{kAwake};
+    bool wake_is_due = false;  // the owner's: a waker has taken our bit and will write the word
   };
 
   static std::size_t group(int id) noexcept { return static_cast<std::size_t>(id / 64); }
   static std::uint64_t mask(int id) noexcept { return std::uint64_t{1} << (id % 64); }
+
+  // True when a waker had already chosen us; it may still be about to set the word.
+  bool take_back(int id) noexcept {
+    // [E5] acq_rel: takes the bit back, or learns that [E6] took it.
+    const bool chosen = (sleepers_[group(id)].fetch_and(~mask(id), base::acq_rel) & mask(id)) == 0;
+    parking_[static_cast<std::size_t>(id)].wake_is_due = chosen;
+    return chosen;
+  }
 
   bool try_wake(int g, int bit) noexcept {
     const std::uint64_t one = std::uint64_t{1} << bit;

@@ -1,0 +1,247 @@
+// bind_run.cpp -- `_core.Run`: the handle of one run.
+//
+// Lifetime  A Run holds a reference of its block; callbacks hold the Run until the run has ended.
+// GIL       result and exception let go of it while they wait, and look for signals on the main thread.
+#include "run_block.hpp"
+
+#include <structmember.h>
+
+namespace tailrace::bindings {
+
+namespace {
+
+struct RunObject {
+  PyObject_HEAD
+  RunBlock* block;
+  PyObject* weakrefs;
+};
+
+PyTypeObject* run_type = nullptr;
+PyTypeObject* ready_type = nullptr;
+
+RunBlock* block_of(PyObject* object) { return reinterpret_cast<RunObject*>(object)->block; }
+
+// An iterator that is done at once: what awaiting an ended run yields.
+struct ReadyObject {
+  PyObject_HEAD
+  PyObject* value;
+};
+
+PyObject* ready_next(PyObject* object) {
+  PyObject*& value = reinterpret_cast<ReadyObject*>(object)->value;
+  if (value == nullptr) return nullptr;
+  if (value == Py_None) {
+    Py_CLEAR(value);
+    return nullptr;
+  }
+  const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value));
+  Py_CLEAR(value);
+  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
+  return nullptr;
+}
+
+PySendResult ready_send(PyObject* object, PyObject*, PyObject** result) {
+  PyObject*& value = reinterpret_cast<ReadyObject*>(object)->value;
+  *result = value != nullptr ? std::exchange(value, nullptr) : Py_NewRef(Py_None);
+  return PYGEN_RETURN;
+}
+
+void ready_dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  Py_CLEAR(reinterpret_cast<ReadyObject*>(object)->value);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject* run_await(PyObject* object) {
+  RunBlock* block = block_of(object);
+  block->retrieved = true;
+  if (block->run.ending.outcome() != base::Outcome::kOk) return PyObject_CallOneArg(hooks.await_run, object);
+  PyObject* value = take_result(block);
+  PyObject* ready = value != nullptr ? ready_type->tp_alloc(ready_type, 0) : nullptr;
+  if (ready == nullptr) return Py_XDECREF(value), nullptr;
+  reinterpret_cast<ReadyObject*>(ready)->value = value;
+  return ready;
+}
+
+// The `timeout` argument, in seconds or None, as a deadline; false with an exception set.
+bool read_deadline(RunBlock* block, PyObject* args, PyObject* kwargs, const char* format, std::int64_t& deadline_ns) {
+  static const char* keywords[] = {"timeout", nullptr};
+  PyObject* timeout = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, const_cast<char**>(keywords), &timeout)) return false;
+  deadline_ns = base::kNever;
+  if (timeout == Py_None) return true;
+  const double seconds = PyFloat_AsDouble(timeout);
+  if (PyErr_Occurred() != nullptr) return false;
+  deadline_ns = block->runtime->now_ns() + static_cast<std::int64_t>((seconds > 0 ? seconds : 0) * 1e9);
+  return true;
+}
+
+// Waits; false with TimeoutError, or after an interrupt (which cancels the run).
+bool wait_or_raise(PyObject* object, PyObject* args, PyObject* kwargs, const char* format) {
+  RunBlock* block = block_of(object);
+  std::int64_t deadline_ns = 0;
+  if (!read_deadline(block, args, kwargs, format, deadline_ns)) return false;
+  const int ended = wait_block(block, deadline_ns, true);
+  if (ended == 1) {
+    block->retrieved = true;
+    return true;
+  }
+  if (ended == 0) {
+    PyErr_Format(PyExc_TimeoutError, "workflow %R has not ended yet; the run goes on, run.cancel() would stop it",
+                 block->plan->name);
+  } else if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0) {
+    PyObject* raised = take_raised();
+    cancel_block(block);
+    raise(raised);
+    Py_DECREF(raised);
+  }
+  return false;
+}
+
+PyObject* run_result(PyObject* object, PyObject* args, PyObject* kwargs) {
+  return wait_or_raise(object, args, kwargs, "|O:result") ? take_result(block_of(object)) : nullptr;
+}
+
+PyObject* run_exception(PyObject* object, PyObject* args, PyObject* kwargs) {
+  if (!wait_or_raise(object, args, kwargs, "|O:exception")) return nullptr;
+  RunBlock* block = block_of(object);
+  const base::Outcome outcome = block->run.ending.outcome();
+  if (outcome == base::Outcome::kOk) Py_RETURN_NONE;
+  raise_ending(block);
+  if (outcome == base::Outcome::kCancelled) return nullptr;  // as concurrent.futures does
+  return take_raised();
+}
+
+PyObject* run_cancel(PyObject* object, PyObject*) { return PyBool_FromLong(cancel_block(block_of(object))); }
+
+PyObject* run_done(PyObject* object, PyObject*) { return PyBool_FromLong(block_of(object)->done()); }
+
+PyObject* run_add_done_callback(PyObject* object, PyObject* fn) {
+  RunBlock* block = block_of(object);
+  if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "a callback must be callable, got %R", fn);
+  if (block->done()) {
+    const Ref ignored = Ref::steal(PyObject_CallOneArg(fn, object));
+    if (!ignored) PyErr_WriteUnraisable(fn);
+    Py_RETURN_NONE;
+  }
+  if (block->callbacks == nullptr && (block->callbacks = PyList_New(0)) == nullptr) return nullptr;
+  const Ref pair = Ref::steal(PyTuple_Pack(2, fn, object));
+  if (!pair || PyList_Append(block->callbacks, pair.get()) != 0) return nullptr;
+  Py_RETURN_NONE;
+}
+
+// One record for each step that has started, in the order of the workflow.
+PyObject* run_history(PyObject* object, PyObject*) {
+  RunBlock* block = block_of(object);
+  Ref list = Ref::steal(PyList_New(0));
+  for (std::size_t i = 0; list && i < block->plan->specs->size(); ++i) {
+    const NodeRecord& record = block->records[i];
+    if (record.started_ns == 0 && record.thread == nullptr) continue;
+    const bool running = record.outcome == base::Outcome::kPending;
+    const double started_s = static_cast<double>(record.started_ns - block->started_ns) * 1e-9;
+    const std::int64_t until = running ? block->runtime->now_ns() : record.ended_ns;
+    const Ref entry = Ref::steal(PyObject_CallFunction(
+        hooks.make_record, "Oisdds", (*block->plan->specs)[i].label, 1, running ? "running" : base::name(record.outcome),
+        started_s, static_cast<double>(until - record.started_ns) * 1e-9, record.thread));
+    if (!entry || PyList_Append(list.get(), entry.get()) != 0) return nullptr;
+  }
+  return list.release();
+}
+
+PyObject* run_workflow(PyObject* object, void*) { return Py_NewRef(block_of(object)->plan->name); }
+
+PyObject* run_state(PyObject* object, void*) {
+  RunBlock* block = block_of(object);
+  if (block->done()) return PyUnicode_FromString(base::name(block->run.ending.outcome()));
+  for (std::size_t i = 0; i < block->plan->specs->size(); ++i) {
+    if (block->records[i].thread != nullptr) return PyUnicode_FromString("running");
+  }
+  return PyUnicode_FromString("pending");
+}
+
+PyObject* run_repr(PyObject* object) {
+  const Ref state = Ref::steal(run_state(object, nullptr));
+  return state ? PyUnicode_FromFormat("<tailrace.Run of %U: %U>", block_of(object)->plan->name, state.get()) : nullptr;
+}
+
+int run_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  RunBlock* block = block_of(object);
+  // Only what no other thread may change any more.
+  if (block != nullptr && block->done() && block->plan->output >= 0) Py_VISIT(block->values[block->plan->output]);
+  return 0;
+}
+
+void run_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  PyTypeObject* type = Py_TYPE(object);
+  if (reinterpret_cast<RunObject*>(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
+  if (RunBlock* block = std::exchange(reinterpret_cast<RunObject*>(object)->block, nullptr)) block->run.release();
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+template <PyObject* (*F)(PyObject*, PyObject*, PyObject*)>
+PyCFunction with_keywords() {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(F));
+}
+
+PyMethodDef run_methods[] = {
+    {"result", with_keywords<run_result>(), METH_VARARGS | METH_KEYWORDS,
+     "result($self, timeout=None)\n--\n\nWait, helping, and return the workflow's value or raise how it ended."},
+    {"exception", with_keywords<run_exception>(), METH_VARARGS | METH_KEYWORDS,
+     "exception($self, timeout=None)\n--\n\nWait and return the exception that result() would raise, or None."},
+    {"cancel", run_cancel, METH_NOARGS, "End the run now; steps that have not started are skipped. False if it had ended."},
+    {"done", run_done, METH_NOARGS, "Whether the run has ended."},
+    {"history", run_history, METH_NOARGS, "A record for each step that has started."},
+    {"add_done_callback", run_add_done_callback, METH_O,
+     "add_done_callback($self, fn, /)\n--\n\nCall fn(run) once, when the run ends or now."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyGetSetDef run_getset[] = {
+    {"workflow", run_workflow, nullptr, "The workflow's name.", nullptr},
+    {"state", run_state, nullptr, "pending, running, ok, failed, cancelled or timed_out.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyMemberDef run_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RunObject, weakrefs), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+PyType_Slot run_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(run_dealloc)}, {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
+    {Py_tp_methods, run_methods},                          {Py_tp_getset, run_getset},
+    {Py_tp_members, run_members},                          {Py_tp_repr, reinterpret_cast<void*>(run_repr)},
+    {Py_am_await, reinterpret_cast<void*>(run_await)},
+    {Py_tp_doc, const_cast<char*>("One run of a workflow: await it, or ask for its `result`.")},
+    {0, nullptr},
+};
+PyType_Spec run_spec = {
+    "tailrace._core.Run", sizeof(RunObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, run_slots};
+
+PyType_Slot ready_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(ready_dealloc)},
+    {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
+    {Py_tp_iternext, reinterpret_cast<void*>(ready_next)},
+    {Py_am_send, reinterpret_cast<void*>(ready_send)},
+    {0, nullptr},
+};
+PyType_Spec ready_spec = {"tailrace._core._Ready", sizeof(ReadyObject), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, ready_slots};
+
+}  // namespace
+
+// Takes over one reference of the block.
+PyObject* make_run(RunBlock* block) {
+  PyObject* object = run_type->tp_alloc(run_type, 0);
+  if (object != nullptr) reinterpret_cast<RunObject*>(object)->block = block;
+  return object;
+}
+
+void bind_run(PyObject* module) {
+  run_type = add_type(module, run_spec);
+  ready_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&ready_spec));
+}
+
+}  // namespace tailrace::bindings

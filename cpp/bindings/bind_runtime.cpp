@@ -1,0 +1,300 @@
+// bind_runtime.cpp -- `_core.RuntimeCore`, the base of tailrace.Runtime.
+//
+// GIL       drain and stop let go of it while they wait. Nothing here takes a lock and then the GIL.
+// Lifetime  Everything in flight holds its runtime, so one that dies is idle; its threads are joined by a reaper, as
+//           a destructor must not wait.
+#include "bindings.hpp"
+
+#include <structmember.h>
+
+#include <cmath>
+#include <thread>
+
+#include "future.hpp"
+#include "run_block.hpp"
+#include "runtime.hpp"
+
+namespace tailrace::bindings {
+
+PyTypeObject* runtime_type = nullptr;
+
+namespace {
+
+RuntimeObject* self_of(PyObject* object) { return reinterpret_cast<RuntimeObject*>(object); }
+
+int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
+  static const char* keywords[] = {"name", "workers", "max_pending", "max_blocking", "seed", nullptr};
+  PyObject* name = nullptr;
+  int workers = 0;
+  long long max_pending = 0;
+  int max_blocking = 0;
+  PyObject* seed = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiLiO:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
+                                   &max_pending, &max_blocking, &seed)) {
+    return -1;
+  }
+  RuntimeObject* self = self_of(object);
+  if (self->state != nullptr) return PyErr_SetString(PyExc_RuntimeError, "a runtime is set up once"), -1;
+  sched::SchedulerOptions options;
+  options.name = PyUnicode_AsUTF8(name);
+  options.workers = workers;
+  options.max_blocking = max_blocking;
+  options.is_virtual = seed != Py_None;
+  if (options.is_virtual) options.seed = PyLong_AsUnsignedLongLongMask(seed);
+  if (PyErr_Occurred() != nullptr) return -1;
+  try {
+    self->state = new RuntimeState{PyInterpreterState_Get(), options};
+  } catch (const std::exception& error) {
+    return PyErr_SetString(PyExc_ValueError, error.what()), -1;
+  }
+  self->name = Py_NewRef(name);
+  self->max_pending = max_pending;
+  self->closed = false;
+  self->is_virtual = options.is_virtual;
+  return 0;
+}
+
+int runtime_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  if (self_of(object)->state != nullptr) Py_VISIT(self_of(object)->state->poll);
+  return 0;
+}
+
+int runtime_clear(PyObject* object) {
+  if (self_of(object)->state != nullptr) Py_CLEAR(self_of(object)->state->poll);
+  return 0;
+}
+
+void runtime_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  PyTypeObject* type = Py_TYPE(object);
+  RuntimeObject* self = self_of(object);
+  if (self->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
+  runtime_clear(object);
+  if (RuntimeState* state = std::exchange(self->state, nullptr)) {
+    if (!state->scheduler.stopping()) state->scheduler.stop_begin();
+    if (state->scheduler.started()) {
+      std::thread([state] { delete state; }).detach();
+    } else {
+      delete state;
+    }
+  }
+  Py_CLEAR(self->name);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+RuntimeObject* ready_self(PyObject* object) {
+  RuntimeObject* self = self_of(object);
+  if (self->state == nullptr) PyErr_SetString(PyExc_RuntimeError, "this runtime was never set up");
+  return self->state != nullptr ? self : nullptr;
+}
+
+PyObject* runtime_submit(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
+  RuntimeObject* self = ready_self(object);
+  if (self == nullptr) return nullptr;
+  if (given < 1 || !PyCallable_Check(args[0])) {
+    return PyErr_Format(PyExc_TypeError, "submit(fn, *args, **kwargs) needs a callable first, got %R",
+                        given < 1 ? Py_None : args[0]);
+  }
+  return submit_task(self, args, given, kwnames);
+}
+
+py::dict worker_statistics(sched::Worker& worker) {
+  auto& c = worker.counters();
+  py::dict d;
+  d["name"] = worker.name();
+  d["items"] = c.items.read() + c.injected.read();
+  d["steals"] = c.steals.read();
+  d["parks"] = c.parks.read();
+  d["wakes"] = c.wakes.read();
+  d["gil_acquires"] = c.gate_entries.read();
+  d["busy_s"] = static_cast<double>(c.busy_ns.read()) * 1e-9;
+  return d;
+}
+
+PyObject* runtime_statistics(PyObject* object, PyObject*) {
+  RuntimeObject* self = ready_self(object);
+  if (self == nullptr) return nullptr;
+  const Ledger& ledger = self->state->ledger;
+  py::dict d;
+  const auto ended = [&](base::Outcome outcome) { return ledger.ended[static_cast<std::size_t>(outcome)]; };
+  d["submitted"] = ledger.submitted;
+  for (const auto outcome : {base::Outcome::kOk, base::Outcome::kFailed, base::Outcome::kCancelled, base::Outcome::kRejected,
+                             base::Outcome::kTimedOut}) {
+    d[base::name(outcome)] = ended(outcome);
+  }
+  d["in_flight"] = ledger.in_flight;
+  d["late"] = ledger.late;
+  d["nested"] = ledger.nested;
+  std::int64_t queued = 0;
+  for (const RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
+    if (block->ticket.posted) ++queued;
+  }
+  d["queued"] = queued;
+  py::list workers;
+  for (int i = 0; i < self->scheduler().worker_count(); ++i) workers.append(worker_statistics(self->scheduler().worker(i)));
+  d["workers"] = workers;
+  const auto b = self->scheduler().blocking_statistics();
+  py::dict blocking;
+  blocking["threads"] = b.threads;
+  blocking["idle"] = b.idle;
+  blocking["queued"] = b.queued;
+  blocking["peak"] = b.peak;
+  d["blocking"] = blocking;
+  return d.release().ptr();
+}
+
+PyObject* runtime_stuck(PyObject* object, PyObject* after) {
+  const double after_s = PyFloat_AsDouble(after);
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  const std::int64_t now = base::monotonic_ns();
+  py::list list;
+  for (const Frame* frame = all_frames; frame != nullptr; frame = frame->next) {
+    const double seconds = static_cast<double>(now - frame->started_ns) * 1e-9;
+    if (frame->runtime != self_of(object) || !frame->innermost || seconds < after_s) continue;
+    PyObject* workflow = frame->block != nullptr ? frame->block->plan->name : nullptr;
+    list.append(py::make_tuple(frame->thread, frame->ident,
+                               workflow != nullptr ? py::reinterpret_borrow<py::object>(workflow) : py::object(py::str("submit")),
+                               py::reinterpret_borrow<py::object>(frame->label), seconds));
+  }
+  return list.release().ptr();
+}
+
+PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
+  RuntimeObject* self = ready_self(object);
+  const double timeout_s = PyFloat_AsDouble(timeout);
+  if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
+  RuntimeState& state = *self->state;
+  const bool limited = timeout_s >= 0 && timeout_s < 9e9;
+  const std::int64_t deadline = limited ? self->now_ns() + static_cast<std::int64_t>(timeout_s * 1e9) : base::kNever;
+  if (self->is_virtual) {
+    if (!drive_until(self, [&] { return state.live == 0 || self->now_ns() >= deadline; })) return nullptr;
+    return PyBool_FromLong(state.live == 0);
+  }
+  while (state.live > 0) {
+    const std::uint32_t seen = state.quiet.load(base::acquire);  // [Y2] acquire: pairs with [Y1]
+    const int quiet = wait_without_gil(deadline, [&](std::int64_t timeout_ns) {
+      base::StdAtomics::park(state.quiet, seen, timeout_ns);
+      return state.quiet.load(base::acquire) != seen;  // [Y2] acquire: as above
+    });
+    if (quiet < 0) return nullptr;
+    if (quiet == 0) break;
+  }
+  return PyBool_FromLong(state.live == 0);
+}
+
+void cancel_all(RuntimeObject* self) {
+  for (bool again = true; again;) {
+    again = false;
+    for (RunBlock* block = self->state->first_run; block != nullptr && !again; block = block->next) {
+      if (block->done()) continue;
+      block->run.retain();
+      cancel_block(block);
+      block->run.release();
+      again = true;  // callbacks may have changed the list
+    }
+  }
+}
+
+PyObject* runtime_stop(PyObject* object, PyObject* args) {
+  RuntimeObject* self = ready_self(object);
+  int cancel = 0;
+  double timeout_s = 0;
+  if (self == nullptr || !PyArg_ParseTuple(args, "pd:stop_raw", &cancel, &timeout_s)) return nullptr;
+  self->closed = true;
+  if (cancel != 0) cancel_all(self);
+  sched::Scheduler& scheduler = self->scheduler();
+  scheduler.stop_begin(cancel != 0);
+  cancel_all(self);
+  const std::int64_t deadline =
+      timeout_s < 0 || timeout_s > 9e9 ? base::kNever : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
+  PyThreadState* saved = PyEval_SaveThread();
+  const bool all = scheduler.stop_wait(deadline);
+  PyEval_RestoreThread(saved);
+  return PyBool_FromLong(all);
+}
+
+// After a fork the child has none of the threads: nothing may be waited for, joined or freed.
+PyObject* runtime_abandon(PyObject* object, PyObject*) {
+  self_of(object)->closed = true;
+  self_of(object)->state = new RuntimeState{PyInterpreterState_Get(), {.workers = 1, .is_virtual = true}};
+  Py_RETURN_NONE;
+}
+
+PyObject* runtime_virtual_now(PyObject* object, PyObject*) {
+  RuntimeObject* self = ready_self(object);
+  return self != nullptr ? PyFloat_FromDouble(static_cast<double>(self->now_ns()) * 1e-9) : nullptr;
+}
+
+PyObject* runtime_virtual_drive(PyObject* object, PyObject* until) {
+  RuntimeObject* self = ready_self(object);
+  const double until_s = PyFloat_AsDouble(until);
+  if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
+  if (!self->is_virtual) return PyErr_Format(PyExc_RuntimeError, "only a runtime with a VirtualClock is driven");
+  const std::int64_t limit = until_s < 9e9 ? static_cast<std::int64_t>(std::llround(until_s * 1e9)) : base::kNever;
+  int did = 0;
+  while ((did = drive_step(self, limit)) == 1) {
+  }
+  if (did == -1) return nullptr;
+  return PyBool_FromLong(self->state->live == 0);
+}
+
+PyObject* runtime_virtual_poll(PyObject* object, PyObject* fn) {
+  RuntimeObject* self = ready_self(object);
+  if (self == nullptr) return nullptr;
+  PyObject* old = std::exchange(self->state->poll, Py_NewRef(fn));
+  Py_XDECREF(old);
+  Py_RETURN_NONE;
+}
+
+PyObject* runtime_workers(PyObject* object, void*) {
+  RuntimeObject* self = ready_self(object);
+  return self != nullptr ? PyLong_FromLong(self->scheduler().worker_count()) : nullptr;
+}
+
+PyMethodDef runtime_methods[] = {
+    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(runtime_submit)), METH_FASTCALL | METH_KEYWORDS,
+     "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on the runtime and return its future."},
+    {"statistics_raw", runtime_statistics, METH_NOARGS, "The ledger, the workers and the lanes, as a dictionary."},
+    {"stuck_raw", runtime_stuck, METH_O, "stuck_raw($self, after_s, /)\n--\n\nBodies that have run for so long."},
+    {"drain_raw", runtime_drain, METH_O, "drain_raw($self, timeout_s, /)\n--\n\nWait until nothing is in flight."},
+    {"stop_raw", runtime_stop, METH_VARARGS,
+     "stop_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},
+    {"abandon_raw", runtime_abandon, METH_NOARGS, "Forget the threads: they are not in this process."},
+    {"virtual_now_s", runtime_virtual_now, METH_NOARGS, "The runtime's time in seconds."},
+    {"virtual_drive", runtime_virtual_drive, METH_O,
+     "virtual_drive($self, until_s, /)\n--\n\nRun what can run and advance time; True when nothing is in flight."},
+    {"virtual_poll", runtime_virtual_poll, METH_O, "virtual_poll($self, fn, /)\n--\n\nThe event loop's turn."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyMemberDef runtime_members[] = {
+    {"name", T_OBJECT_EX, offsetof(RuntimeObject, name), READONLY, "The runtime's name."},
+    {"closed", T_BOOL, offsetof(RuntimeObject, closed), READONLY, "Whether it refuses new work."},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RuntimeObject, weakrefs), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+PyGetSetDef runtime_getset[] = {
+    {"workers", runtime_workers, nullptr, "How many workers it has.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyType_Slot runtime_slots[] = {
+    {Py_tp_init, reinterpret_cast<void*>(runtime_init)},
+    {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(runtime_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(runtime_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(runtime_clear)},
+    {Py_tp_methods, runtime_methods},
+    {Py_tp_members, runtime_members},
+    {Py_tp_getset, runtime_getset},
+    {Py_tp_doc, const_cast<char*>("The scheduler as Python sees it.")},
+    {0, nullptr},
+};
+PyType_Spec runtime_spec = {"tailrace._core.RuntimeCore", sizeof(RuntimeObject), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, runtime_slots};
+
+}  // namespace
+
+void bind_runtime(PyObject* module) { runtime_type = add_type(module, runtime_spec); }
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,208 @@
+// bind_token.cpp -- `_core.NodeToken`: an async step that somebody must finish, once.
+//
+// Lifetime  A token holds a reference of its run. One that is dropped unfinished fails its step: nothing is lost.
+#include "run_block.hpp"
+
+namespace tailrace::bindings {
+
+struct TokenObject {
+  PyObject_HEAD
+  RunBlock* block;  // null: finished
+  flow::NodeIndex node;
+  PyObject* context;
+  PyObject* on_cancel;
+  RuntimeObject* runtime;
+  PyObject* workflow;
+  PyObject* step;
+  TokenObject* next;  // among the run's unfinished ones; the list owns nothing, so that a dropped task is noticed
+};
+
+namespace {
+
+PyTypeObject* token_type = nullptr;
+
+TokenObject* self_of(PyObject* object) { return reinterpret_cast<TokenObject*>(object); }
+
+// Ends the node with `value`, or with `error` when value is null; both are borrowed.
+void end_node(TokenObject* self, PyObject* value, PyObject* error) {
+  RunBlock* block = std::exchange(self->block, nullptr);
+  Py_CLEAR(self->on_cancel);
+  const auto given = block->run.plan().node(self->node).given;
+  NodeRecord& record = block->records[given];
+  record.ended_ns = block->runtime->now_ns();
+  record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
+  (*block->plan->specs)[given].step->record(record.ended_ns - record.started_ns, value == nullptr);
+  TokenObject** link = &block->tokens;
+  while (*link != self) link = &(*link)->next;
+  *link = self->next;
+  if (!block->run.ending.is_open()) {
+    ++block->runtime->state->ledger.late;
+  } else if (value != nullptr) {
+    block->values[block->plan->arg_count + static_cast<int>(given)] = Py_NewRef(value);
+  } else if (block->error == nullptr) {
+    block->error = Py_NewRef(error);
+    block->error_node = static_cast<int>(given);
+  }
+  go_on_shortly(block, block->run.finish(self->node, value == nullptr, nullptr));
+  block->run.release();
+}
+
+PyObject* token_finish(PyObject* object, PyObject* value) {
+  if (self_of(object)->block == nullptr) return PyErr_Format(PyExc_RuntimeError, "this step is finished already");
+  end_node(self_of(object), value, nullptr);
+  Py_RETURN_NONE;
+}
+
+PyObject* token_fail(PyObject* object, PyObject* error) {
+  if (self_of(object)->block == nullptr) return PyErr_Format(PyExc_RuntimeError, "this step is finished already");
+  if (!PyExceptionInstance_Check(error)) return PyErr_Format(PyExc_TypeError, "fail() takes an exception, got %R", error);
+  end_node(self_of(object), nullptr, error);
+  Py_RETURN_NONE;
+}
+
+PyObject* token_on_cancel(PyObject* object, PyObject* fn) {
+  TokenObject* self = self_of(object);
+  if (self->block == nullptr) Py_RETURN_NONE;
+  if (self->block->done()) return PyObject_CallNoArgs(fn);
+  PyObject* old = std::exchange(self->on_cancel, Py_NewRef(fn));
+  Py_XDECREF(old);
+  Py_RETURN_NONE;
+}
+
+int token_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self_of(object)->context);
+  Py_VISIT(self_of(object)->on_cancel);
+  return 0;
+}
+
+int token_clear(PyObject* object) {
+  Py_CLEAR(self_of(object)->on_cancel);
+  Py_CLEAR(self_of(object)->context);
+  return 0;
+}
+
+void token_finalize(PyObject* object) {
+  TokenObject* self = self_of(object);
+  if (self->block == nullptr) return;
+  PyObject* raised = take_raised();
+  const Ref error = Ref::steal(
+      PyObject_CallFunction(PyExc_RuntimeError, "s", "the event loop dropped this async step before it had ended"));
+  end_node(self, nullptr, error.get());
+  if (raised != nullptr) raise(raised);
+  Py_XDECREF(raised);
+}
+
+void token_dealloc(PyObject* object) {
+  if (PyObject_CallFinalizerFromDealloc(object) < 0) return;
+  PyObject_GC_UnTrack(object);
+  PyTypeObject* type = Py_TYPE(object);
+  token_clear(object);
+  Py_CLEAR(self_of(object)->runtime);
+  Py_CLEAR(self_of(object)->workflow);
+  Py_CLEAR(self_of(object)->step);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject* token_context(PyObject* object, void*) {
+  PyObject* context = self_of(object)->context;
+  return Py_NewRef(context != nullptr ? context : Py_None);
+}
+PyObject* token_runtime(PyObject* object, void*) {
+  return Py_NewRef(reinterpret_cast<PyObject*>(self_of(object)->runtime));
+}
+PyObject* token_workflow(PyObject* object, void*) { return Py_NewRef(self_of(object)->workflow); }
+PyObject* token_step(PyObject* object, void*) { return Py_NewRef(self_of(object)->step); }
+
+PyMethodDef token_methods[] = {
+    {"finish", token_finish, METH_O, "finish($self, value, /)\n--\n\nThe step has returned `value`."},
+    {"fail", token_fail, METH_O, "fail($self, error, /)\n--\n\nThe step has raised `error`."},
+    {"on_cancel", token_on_cancel, METH_O,
+     "on_cancel($self, fn, /)\n--\n\nCall fn() when the run ends before the step does."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyGetSetDef token_getset[] = {
+    {"context", token_context, nullptr, "The context of this attempt.", nullptr},
+    {"runtime", token_runtime, nullptr, "The runtime of the run.", nullptr},
+    {"workflow", token_workflow, nullptr, "The workflow's name.", nullptr},
+    {"step", token_step, nullptr, "The step's name.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyType_Slot token_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(token_dealloc)},   {Py_tp_finalize, reinterpret_cast<void*>(token_finalize)},
+    {Py_tp_traverse, reinterpret_cast<void*>(token_traverse)}, {Py_tp_clear, reinterpret_cast<void*>(token_clear)},
+    {Py_tp_methods, token_methods},                            {Py_tp_getset, token_getset},
+    {Py_tp_doc, const_cast<char*>("The right, and the duty, to finish one async step once.")},
+    {0, nullptr},
+};
+PyType_Spec token_spec = {
+    "tailrace._core.NodeToken", sizeof(TokenObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, token_slots};
+
+// The body's arguments as (args, kwargs); null kwargs when there are none.
+bool gather_arguments(const NodeSpec& spec, RunBlock* block, Ref& args, Ref& kwargs) {
+  const auto n = static_cast<Py_ssize_t>(spec.slots.size());
+  const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
+  args = Ref::steal(PyTuple_New(n - keywords));
+  if (!args || (keywords > 0 && !(kwargs = Ref::steal(PyDict_New())))) return false;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    const auto place = static_cast<std::size_t>(i);
+    PyObject* value = spec.slots[place] >= 0 ? block->values[spec.slots[place]] : spec.consts[place];
+    if (i < n - keywords) {
+      PyTuple_SET_ITEM(args.get(), i, Py_NewRef(value));
+    } else if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(spec.kwnames, i - (n - keywords)), value) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void launch_async(RunBlock* block, flow::NodeIndex node) {
+  const auto& spec = *static_cast<const NodeSpec*>(block->run.plan().node(node).arg);
+  NodeRecord& record = block->records[block->run.plan().node(node).given];
+  record.started_ns = block->runtime->now_ns();
+  record.thread = "loop";
+
+  Ref object = Ref::steal(token_type->tp_alloc(token_type, 0));
+  TokenObject* self = self_of(object.get());
+  self->node = node;
+  self->context = PyContext_Copy(block->context);
+  self->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(block->runtime)));
+  self->workflow = Py_NewRef(block->plan->name);
+  self->step = Py_NewRef(spec.label);
+  self->block = block;
+  block->run.retain();
+  self->next = std::exchange(block->tokens, self);
+
+  Ref args;
+  Ref kwargs;
+  Ref done;
+  if (gather_arguments(spec, block, args, kwargs)) {
+    done = Ref::steal(PyObject_CallFunctionObjArgs(hooks.launch_async, object.get(),
+                                                   block->loop != nullptr ? block->loop : Py_None, spec.step->fn, args.get(),
+                                                   kwargs ? kwargs.get() : Py_None, nullptr));
+  }
+  if (done) return;
+  const Ref error = Ref::steal(take_raised());
+  if (self->block != nullptr) end_node(self, nullptr, error.get());
+}
+
+void cancel_tokens(RunBlock* block) {
+  const Ref to_call = Ref::steal(PyList_New(0));  // first: a callback may finish a token and so change the list
+  for (TokenObject* token = block->tokens; to_call && token != nullptr; token = token->next) {
+    const Ref fn = Ref::steal(std::exchange(token->on_cancel, nullptr));
+    if (fn) PyList_Append(to_call.get(), fn.get());
+  }
+  for (Py_ssize_t i = 0; to_call && i < PyList_GET_SIZE(to_call.get()); ++i) {
+    PyObject* fn = PyList_GET_ITEM(to_call.get(), i);
+    const Ref ignored = Ref::steal(PyObject_CallNoArgs(fn));
+    if (!ignored) PyErr_WriteUnraisable(fn);
+  }
+}
+
+void bind_token(PyObject* module) { token_type = add_type(module, token_spec); }
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,43 @@
+// frame.hpp -- what runs on this thread now, and under which runtime.
+//
+// What      A stack of frames for each thread, one for each body that runs; all of them also in one list.
+// Why       Nested calls find their runtime, a step that waits for its own run is told so, `stuck` names who hangs.
+// Threads   Under the GIL. A frame lies on its thread's C stack.
+#pragma once
+
+#include "bindings.hpp"
+
+namespace tailrace::bindings {
+
+struct RuntimeObject;
+struct RunBlock;
+
+struct Frame {
+  // Either a step of a run (block, step) or a submitted task (task, step is its callable's name).
+  Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, const char* thread,
+        std::int64_t started_ns);
+  // Not a destructor: a thread that is ended at interpreter exit unwinds without the GIL and must not touch the list.
+  void leave() noexcept;
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  RuntimeObject* const runtime;
+  RunBlock* const block;
+  PyObject* const task;
+  PyObject* const label;
+  const char* const thread;
+  const std::int64_t started_ns;
+  const unsigned long ident;
+  Frame* const outer;  // on this thread
+  Frame* next = nullptr;  // in the list of all
+  Frame* previous = nullptr;
+  bool innermost = true;
+};
+
+extern thread_local Frame* top_frame;
+extern Frame* all_frames;
+
+py::object current_runtime();
+py::object current_step();
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,149 @@
+#include "future.hpp"
+
+#include <new>
+
+#include "frame.hpp"
+
+namespace tailrace::bindings {
+
+namespace {
+
+// fn(*args, **kwargs) in the task's own context; null with an exception set.
+PyObject* call_task(FutureObject* f) {
+  const Py_ssize_t keywords = f->kwnames != nullptr ? PyTuple_GET_SIZE(f->kwnames) : 0;
+  auto** args = reinterpret_cast<PyTupleObject*>(f->args)->ob_item;
+  if (PyContext_Enter(f->context) != 0) return nullptr;
+  PyObject* value = PyObject_Vectorcall(f->fn, args, static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords), f->kwnames);
+  PyContext_Exit(f->context);
+  return value;
+}
+
+void log_callback_error(PyObject* future) {
+  PyObject* error = take_raised();
+  raise(error);
+  Py_DECREF(error);
+  try {
+    const py::object logger = py::module_::import("logging").attr("getLogger")("concurrent.futures");
+    py::error_already_set raised;  // takes what is set
+    logger.attr("error")("exception calling callback for %r", py::handle(future), py::arg("exc_info") = raised.value());
+  } catch (py::error_already_set& failed) {
+    failed.discard_as_unraisable("tailrace: a callback's error could not be logged");
+  }
+}
+
+// Those who wait through concurrent.futures.wait or as_completed.
+void notify_condition(FutureObject* f) {
+  const char* what = f->state == TaskState::kFinished ? (f->exception != nullptr ? "add_exception" : "add_result") : "add_cancelled";
+  try {
+    const auto condition = py::reinterpret_borrow<py::object>(f->condition);
+    condition.attr("acquire")();
+    if (f->waiters != nullptr) {
+      for (py::handle waiter : py::reinterpret_borrow<py::list>(f->waiters)) {
+        waiter.attr(what)(py::handle(reinterpret_cast<PyObject*>(f)));
+      }
+    }
+    condition.attr("notify_all")();
+    condition.attr("release")();
+  } catch (py::error_already_set& failed) {
+    failed.discard_as_unraisable("tailrace: waking the waiters of a future");
+  }
+}
+
+}  // namespace
+
+void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exception) {
+  f->result = result;
+  f->exception = exception;
+  f->state = state;
+  Py_CLEAR(f->fn);
+  Py_CLEAR(f->args);
+  Py_CLEAR(f->kwnames);
+  Py_CLEAR(f->context);
+  if (f->counted) {
+    f->counted = false;
+    const auto outcome = state != TaskState::kFinished ? base::Outcome::kCancelled
+                         : exception != nullptr        ? base::Outcome::kFailed
+                                                       : base::Outcome::kOk;
+    count_end(f->runtime, outcome, f->nested);
+    live_ended(f->runtime);
+  }
+  // [Z1] acq_rel: the result is there for who wakes; whether somebody sleeps is decided by this exchange ([Z2]).
+  if (f->signal.exchange(2, base::acq_rel) == 1) base::StdAtomics::unpark(f->signal, INT32_MAX);
+  if (f->condition != nullptr) notify_condition(f);
+  const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
+  PyObject* self = reinterpret_cast<PyObject*>(f);
+  for (Py_ssize_t i = 0; callbacks && i < PyList_GET_SIZE(callbacks.get()); ++i) {
+    const Ref ignored = Ref::steal(PyObject_CallOneArg(PyList_GET_ITEM(callbacks.get(), i), self));
+    if (!ignored) log_callback_error(self);
+  }
+}
+
+void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
+  if (f->state != TaskState::kPending) return;
+  f->state = TaskState::kRunning;
+  RuntimeObject* runtime = f->runtime;
+  const bool is_virtual = runtime != nullptr && runtime->is_virtual;
+  const std::int64_t began = is_virtual ? runtime->now_ns() : base::monotonic_ns();
+  Cost unknown;
+  const bool is_short = runtime != nullptr && runtime->state->costs.of(f->fn).is_short();
+
+  const Ref fn = Ref::borrow(f->fn);
+  Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), thread, began};
+  if (worker != nullptr) worker->enter_body(!is_short);
+  PyObject* value = call_task(f);
+  if (worker != nullptr) worker->leave_body();
+  frame.leave();
+
+  const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
+  if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took);
+  if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
+  PyObject* error = value == nullptr ? take_raised() : nullptr;
+  const bool interrupt = error != nullptr && worker == nullptr && PyErr_GivenExceptionMatches(error, PyExc_KeyboardInterrupt) != 0;
+  (void)interrupt;
+  end_task(f, TaskState::kFinished, value, error);
+}
+
+void TaskItem::run(sched::Worker* worker) {
+  const bool attach = worker == nullptr && !(future.runtime != nullptr && future.runtime->is_virtual);
+  if (attach) attach_thread();
+  run_task(&future, worker, worker != nullptr ? worker->name().c_str() : "executor");
+  Py_DECREF(&future);
+  if (attach) detach_thread();
+}
+
+void TaskItem::complete(base::Outcome) {
+  if (future.state == TaskState::kPending) end_task(&future, TaskState::kCancelled, nullptr, nullptr);
+  Py_DECREF(&future);
+}
+
+void TaskItem::drop() { Py_DECREF(&future); }
+
+FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
+  PyObject* object = future_type->tp_alloc(future_type, 0);
+  if (object == nullptr) return nullptr;
+  auto* f = reinterpret_cast<FutureObject*>(object);
+  new (&f->item) TaskItem{*f};
+  const Py_ssize_t all = given - 1 + (kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0);
+  if ((f->args = PyTuple_New(all)) == nullptr) return Py_DECREF(object), nullptr;
+  for (Py_ssize_t i = 0; i < all; ++i) PyTuple_SET_ITEM(f->args, i, Py_NewRef(args[i + 1]));
+  f->fn = Py_NewRef(args[0]);
+  f->kwnames = Py_XNewRef(kwnames);
+  f->context = PyContext_CopyCurrent();
+  return f;
+}
+
+PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
+  bool nested = false;
+  if (!admit(runtime, &nested)) return nullptr;
+  FutureObject* f = make_task(args, given, kwnames);
+  if (f == nullptr) return count_end(runtime, base::Outcome::kFailed, nested), nullptr;
+  f->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(runtime)));
+  f->nested = nested;
+  f->counted = true;
+  ++runtime->state->live;
+  Py_INCREF(f);
+  runtime->scheduler().push_gated(&f->item);
+  return reinterpret_cast<PyObject*>(f);
+}
+
+}  // namespace tailrace::bindings

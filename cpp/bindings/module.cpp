@@ -1,0 +1,32 @@
+// module.cpp -- the module `tailrace._core`: its types, one line each.
+#include "bindings.hpp"
+#include "frame.hpp"
+
+using namespace tailrace::bindings;
+
+PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
+  m.doc() = "The compiled core of tailrace.";
+  m.attr("__version__") = TAILRACE_VERSION;
+  m.attr("SYNC") = 0;
+  m.attr("ASYNC") = 1;
+  m.attr("BLOCKING") = 2;
+  bind_step(m.ptr());
+  bind_plan(m.ptr());
+  bind_run(m.ptr());
+  bind_token(m.ptr());
+  bind_future(m.ptr());
+  bind_completions(m.ptr());
+  bind_runtime(m.ptr());
+  bind_executor(m.ptr());
+  m.def(
+      "set_hooks",
+      [](py::object make_error, py::object launch_async, py::object await_run, py::object make_record,
+         py::object log_failure) {
+        hooks = {make_error.release().ptr(), launch_async.release().ptr(), await_run.release().ptr(),
+                 make_record.release().ptr(), log_failure.release().ptr()};
+      },
+      py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("await_run"), py::arg("make_record"),
+      py::arg("log_failure"), "Give the core the Python functions it calls back.");
+  m.def("current_runtime", &current_runtime, "The runtime of the step that runs on this thread, or None.");
+  m.def("current_step", &current_step, "(workflow, step) of the step that runs on this thread, or None.");
+}

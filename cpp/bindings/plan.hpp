@@ -1,0 +1,47 @@
+// plan.hpp -- the C struct behind `_core.Plan`: a compiled graph of Python steps.
+//
+// What      A flow::Plan whose nodes carry argument recipes, and the free blocks of its runs.
+// Why       What does not change from call to call is worked out once: slots, constants, keyword names.
+// Threads   Immutable but for the list of free blocks and the estimate, which are under the GIL.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "bindings.hpp"
+#include "step.hpp"
+#include "tailrace/flow/plan.hpp"
+
+namespace tailrace::bindings {
+
+struct RunBlock;
+
+struct NodeSpec {
+  StepObject* step;                // owned
+  PyObject* label;                 // owned
+  PyObject* kwnames;               // owned tuple, or null
+  std::vector<int> slots;          // -1: the constant at the same place
+  std::vector<PyObject*> consts;   // owned
+  std::vector<int> after;          // order without data
+};
+
+struct PlanObject {
+  PyObject_HEAD
+  PyObject* name;
+  flow::Plan* graph;
+  std::vector<NodeSpec>* specs;  // by given number
+  int arg_count;
+  int output;
+  bool has_async;
+  RunBlock* free_blocks;
+  int free_count;
+  std::uint32_t starts;      // since the estimate was made
+  bool is_short;             // all steps are known, and together they fit the budget of a loop thread
+};
+
+extern PyTypeObject* plan_type;
+
+// Do all steps together take less than kShortNs, as far as is known?
+bool plan_is_short(PlanObject* plan);
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,441 @@
+#include "run_block.hpp"
+
+#include <alloca.h>
+
+#include <new>
+
+namespace tailrace::bindings {
+
+void free_block(RunBlock* block);
+
+namespace {
+
+constexpr int kFreeBlocks = 256;             // kept by a plan
+constexpr std::int64_t kSharePaysNs = 50'000;  // siblings worth a worker's wake (22 us) and its turn at the GIL
+
+// Where the last body of this thread ended: the next one of the same pass starts there.
+thread_local std::int64_t boundary_ns = 0;
+
+RunBlock& block_of(flow::Run& run) { return static_cast<RunBlock&>(run.host()); }
+
+std::size_t value_count(PlanObject* plan) { return static_cast<std::size_t>(plan->arg_count) + plan->specs->size(); }
+
+RunBlock* new_block(PlanObject* plan) {
+  const std::size_t nodes = plan->specs->size();
+  const std::size_t counters = (flow::Run::memory_bytes(*plan->graph) + 15) & ~std::size_t{15};
+  const std::size_t bytes =
+      sizeof(RunBlock) + counters + value_count(plan) * sizeof(PyObject*) + nodes * sizeof(NodeRecord);
+  auto* memory = static_cast<std::byte*>(::operator new(bytes));
+  std::byte* place = memory + sizeof(RunBlock);
+  auto** values = reinterpret_cast<PyObject**>(place + counters);
+  auto* records = reinterpret_cast<NodeRecord*>(values + value_count(plan));
+  for (std::size_t i = 0; i < value_count(plan); ++i) values[i] = nullptr;
+  for (std::size_t i = 0; i < nodes; ++i) new (&records[i]) NodeRecord{};
+  return new (memory) RunBlock{plan, place, values, records};
+}
+
+// A body that runs on a thread of the blocking lane.
+struct BlockingNode final : sched::Item {
+  BlockingNode(RunBlock& b, flow::NodeIndex n) : block{b}, node{n} {}
+
+  void run(sched::Worker*) override {
+    const bool real = !block.runtime->is_virtual;
+    if (real) attach_thread();
+    boundary_ns = 0;
+    base::Verdict verdict = base::Verdict::kDone;
+    if (block.run.ending.is_open()) verdict = run_step(block.run, node, block.run.plan().node(node).arg, nullptr);
+    if (verdict != base::Verdict::kDeferred) {
+      go_on_shortly(&block, block.run.finish(node, verdict == base::Verdict::kFailed, nullptr));
+    }
+    drop();
+    if (real) detach_thread();
+  }
+  void complete(base::Outcome) override {
+    cancel_block(&block);
+    go_on_shortly(&block, block.run.finish(node, false, nullptr));
+    drop();
+  }
+  void drop() override {
+    flow::Run& run = block.run;
+    delete this;
+    run.release();
+  }
+
+  RunBlock& block;
+  const flow::NodeIndex node;
+};
+
+// Virtual runtime: the end of a body that takes time.
+struct VirtualEnd final : sched::Timer {
+  VirtualEnd(RunBlock& b, flow::NodeIndex n, bool f) : block{b}, node{n}, failed{f} {}
+  void fire() override {
+    const flow::NodeIndex next = block.run.finish(node, failed, nullptr);
+    if (next != flow::kNoNode) block.run.offer(next, nullptr);
+    flow::Run& run = block.run;
+    delete this;
+    run.release();
+  }
+  RunBlock& block;
+  const flow::NodeIndex node;
+  const bool failed;
+};
+
+// Calls the step's body with its arguments in a copy of the run's context; null with an exception set.
+PyObject* call_body(const NodeSpec& spec, RunBlock& block) {
+  const std::size_t n = spec.slots.size();
+  auto** args = static_cast<PyObject**>(alloca((n + 1) * sizeof(PyObject*))) + 1;
+  for (std::size_t i = 0; i < n; ++i) {
+    const int slot = spec.slots[i];
+    args[i] = slot >= 0 ? block.values[slot] : spec.consts[i];
+  }
+  const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
+  PyObject* context = PyContext_Copy(block.context);
+  if (context == nullptr || PyContext_Enter(context) != 0) return Py_XDECREF(context), nullptr;
+  PyObject* value = PyObject_Vectorcall(spec.step->fn, args, (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                        spec.kwnames);
+  PyContext_Exit(context);
+  Py_DECREF(context);
+  return value;
+}
+
+// The body's exception becomes the run's, if the run has none yet.
+void keep_error(RunBlock& block, int given) {
+  PyObject* error = take_raised();
+  if (!block.run.ending.is_open() || block.error != nullptr) {
+    Py_DECREF(error);
+    return;
+  }
+  block.error = error;
+  block.error_node = given;
+}
+
+}  // namespace
+
+RunBlock::RunBlock(PlanObject* p, void* memory, PyObject** v, NodeRecord* r)
+    : run{*p->graph, *this, memory}, ticket{*this}, deadline{*this}, plan{p}, values{v}, records{r} {}
+
+RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, long priority, double deadline_s,
+                     std::uint32_t references) {
+  bool nested = false;
+  if (!admit(runtime, &nested)) return nullptr;
+  RunBlock* block = plan->free_blocks;
+  if (block != nullptr) {
+    plan->free_blocks = block->next;
+    --plan->free_count;
+  } else {
+    block = new_block(plan);
+  }
+  Py_INCREF(plan);
+  block->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(runtime)));
+  block->context = PyContext_CopyCurrent();
+  for (Py_ssize_t i = 0; i < plan->arg_count; ++i) block->values[i] = Py_NewRef(PyTuple_GET_ITEM(args, i));
+  for (std::size_t i = 0; i < plan->specs->size(); ++i) block->records[i] = NodeRecord{};
+  block->nested = nested;
+  block->retrieved = block->begun = block->armed = false;
+  block->error_node = -1;
+  block->ticket.priority = static_cast<sched::Priority>(priority);
+  block->random = runtime->is_virtual ? &runtime->scheduler().worker(0).random() : nullptr;
+  block->started_ns = runtime->now_ns();
+  block->deadline_ns = base::kNever;
+  block->deadline_s = deadline_s;
+  block->previous = nullptr;
+  block->next = runtime->state->first_run;
+  if (block->next != nullptr) block->next->previous = block;
+  runtime->state->first_run = block;
+  ++runtime->state->live;
+  block->run.open(references + 1);
+
+  if (deadline_s >= 0) block->deadline_ns = block->started_ns + static_cast<std::int64_t>(deadline_s * 1e9);
+  const RunBlock* outer = top_frame != nullptr ? top_frame->block : nullptr;
+  if (outer != nullptr && outer->runtime == runtime && outer->deadline_ns < block->deadline_ns) {
+    block->deadline_ns = outer->deadline_ns;
+    block->deadline_s = static_cast<double>(outer->deadline_ns - block->started_ns) * 1e-9;
+  }
+  if (block->deadline_ns != base::kNever) {
+    block->armed = true;
+    block->run.retain();
+    runtime->scheduler().arm(block->deadline, block->deadline_ns);
+  }
+  return block;
+}
+
+base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::Worker* worker) {
+  RunBlock& block = block_of(run);
+  const auto& spec = *static_cast<const NodeSpec*>(arg);
+  StepObject& step = *spec.step;
+  const auto given = static_cast<int>(run.plan().node(node).given);
+  const bool is_virtual = block.runtime->is_virtual;
+  if (is_virtual || boundary_ns == 0) boundary_ns = block.runtime->now_ns();
+
+  NodeRecord& record = block.records[given];
+  const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
+  record.thread = worker != nullptr ? worker->name().c_str() : blocking ? "blocking" : "caller";
+  record.started_ns = boundary_ns;
+  Frame frame{block.runtime, &block, nullptr, spec.label, record.thread, boundary_ns};
+  if (worker != nullptr) worker->enter_body(!step.cost.is_short());
+  PyObject* value = call_body(spec, block);
+  if (worker != nullptr) worker->leave_body();
+  frame.leave();
+
+  const std::int64_t began = record.started_ns;
+  std::int64_t now = is_virtual ? began + static_cast<std::int64_t>(step.virtual_cost_s * 1e9) : base::monotonic_ns();
+  boundary_ns = now;
+  step.record(now - began, value == nullptr);
+  if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
+  record.ended_ns = now;
+  record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
+  if (value == nullptr) keep_error(block, given);
+  if (!run.ending.is_open()) {
+    ++block.runtime->state->ledger.late;
+    Py_XDECREF(value);
+  } else {
+    block.values[block.plan->arg_count + given] = value;
+  }
+  if (now > began && is_virtual) {
+    if (worker != nullptr) worker->virtual_busy_until_ns = now;
+    run.retain();
+    block.runtime->scheduler().arm(*new VirtualEnd{block, node, value == nullptr}, now);
+    return base::Verdict::kDeferred;
+  }
+  if (value != nullptr) return base::Verdict::kDone;
+  if (block.error != nullptr && PyErr_GivenExceptionMatches(block.error, PyExc_KeyboardInterrupt) != 0) {
+    run.settle(base::Outcome::kCancelled);
+  }
+  return base::Verdict::kFailed;
+}
+
+void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
+  const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(node).arg);
+  if (spec.step->kind == static_cast<int>(StepKind::kBlocking)) {
+    run.retain();
+    runtime->scheduler().push_blocking(new BlockingNode{*this, node});
+    return;
+  }
+  launch_async(this, node);
+}
+
+void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t count, sched::Worker*) {
+  const Cost& cost = static_cast<const NodeSpec*>(run.plan().node(top).arg)->step->cost;
+  if (runtime->is_virtual || !cost.known() || cost.mean_ns * count > kSharePaysNs) post_ticket(this);
+}
+
+void RunBlock::settled(flow::Run&, base::Outcome outcome) {
+  count_end(runtime, outcome, nested);
+  if (armed && runtime->scheduler().cancel(deadline)) {
+    armed = false;
+    run.release();
+  }
+  if (outcome != base::Outcome::kOk && tokens != nullptr) cancel_tokens(this);
+  const Ref to_call = Ref::steal(std::exchange(callbacks, nullptr));
+  if (!to_call) return;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
+    PyObject* pair = PyList_GET_ITEM(to_call.get(), i);  // (fn, run)
+    const Ref ignored = Ref::steal(PyObject_CallOneArg(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)));
+    if (!ignored) PyErr_WriteUnraisable(PyTuple_GET_ITEM(pair, 0));
+  }
+}
+
+void RunBlock::fired(flow::Run&) {
+  if (next != nullptr) next->previous = previous;
+  (previous != nullptr ? previous->next : runtime->state->first_run) = next;
+  next = previous = nullptr;
+  const int output = run.ending.outcome() == base::Outcome::kOk ? plan->output : -1;
+  for (std::size_t i = 0; i < value_count(plan); ++i) {
+    if (static_cast<int>(i) != output) Py_CLEAR(values[i]);
+  }
+  Py_CLEAR(context);
+  live_ended(runtime);
+  run.release();
+}
+
+void RunBlock::released(flow::Run&) {
+  if (!retrieved && run.ending.outcome() == base::Outcome::kFailed && error != nullptr && hooks.log_failure != nullptr) {
+    const Ref ignored = Ref::steal(PyObject_CallFunctionObjArgs(hooks.log_failure, plan->name, error, nullptr));
+    if (!ignored) PyErr_WriteUnraisable(hooks.log_failure);
+  }
+  for (std::size_t i = 0; i < value_count(plan); ++i) Py_CLEAR(values[i]);
+  Py_CLEAR(error);
+  Py_CLEAR(loop);
+  PyObject* runtime_object = reinterpret_cast<PyObject*>(std::exchange(runtime, nullptr));
+  PlanObject* const owner = plan;
+  if (owner->free_count < kFreeBlocks) {
+    next = owner->free_blocks;
+    owner->free_blocks = this;
+    ++owner->free_count;
+  } else {
+    free_block(this);
+  }
+  Py_DECREF(runtime_object);
+  Py_DECREF(owner);
+}
+
+void free_block(RunBlock* block) {
+  block->~RunBlock();
+  ::operator delete(block);
+}
+
+void RunBlock::Ticket::run(sched::Worker* worker) {
+  posted = false;
+  boundary_ns = 0;
+  flow::Run& r = block.run;
+  const flow::NodeIndex node = r.take_ready();
+  if (block.runtime->is_virtual) {
+    if (node != flow::kNoNode) {
+      const flow::NodeIndex after = r.step(node, worker);
+      if (after != flow::kNoNode) r.offer(after, worker);
+      if (r.has_ready()) post_ticket(&block);
+    }
+  } else if (node != flow::kNoNode) {
+    if (r.has_ready() && !block.plan->is_short) post_ticket(&block);
+    r.work(node, worker);
+  }
+  r.release();
+}
+
+void RunBlock::Ticket::complete(base::Outcome) {
+  posted = false;
+  cancel_block(&block);
+  block.run.work(flow::kNoNode, nullptr);
+  block.run.release();
+}
+
+void RunBlock::Ticket::drop() {
+  posted = false;
+  block.run.release();
+}
+
+void RunBlock::Deadline::fire() {
+  const bool real = !block.runtime->is_virtual;
+  if (real) attach_thread();
+  block.armed = false;
+  block.run.settle(base::Outcome::kTimedOut);
+  block.run.release();
+  if (real) detach_thread();
+}
+
+void post_ticket(RunBlock* block) {
+  if (block->ticket.posted) return;
+  block->ticket.posted = true;
+  block->run.retain();
+  block->runtime->scheduler().push_gated(&block->ticket);
+}
+
+namespace {
+
+const Cost& cost_of(RunBlock* block, flow::NodeIndex node) {
+  return static_cast<const NodeSpec*>(block->run.plan().node(node).arg)->step->cost;
+}
+
+// Works while each next step is known to fit before `until_ns` (monotonic); the rest goes to a worker.
+void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns) {
+  boundary_ns = 0;
+  if (until_ns == base::kNever) {
+    block->run.work(node, nullptr);
+    return;
+  }
+  block->run.work_while(node, nullptr, [block, until_ns](flow::NodeIndex next) {
+    const std::int64_t now = boundary_ns != 0 ? boundary_ns : base::monotonic_ns();
+    return cost_of(block, next).fits(until_ns - now);
+  });
+  if (block->run.has_ready()) post_ticket(block);
+}
+
+}  // namespace
+
+void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
+  if (node == flow::kNoNode && !block->run.has_ready()) return;
+  if (!block->runtime->is_virtual) return help_until(block, node, base::monotonic_ns() + kShortNs);
+  if (node != flow::kNoNode) block->run.offer(node, nullptr);
+}
+
+void start_block(RunBlock* block, bool on_loop) {
+  block->begun = true;
+  if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan)) {
+    GuestSlot slot{block->runtime};
+    if (slot.granted()) {
+      go_on_shortly(block, block->run.begin(nullptr));
+      return slot.leave();
+    }
+  }
+  const flow::NodeIndex first = block->run.begin(nullptr);
+  if (first == flow::kNoNode) return;
+  block->run.offer(first, nullptr);
+  post_ticket(block);
+}
+
+namespace {
+
+// A step that waits for a run which can only end after the step itself: nobody could ever wake it.
+bool would_deadlock(RunBlock* wanted) {
+  for (RunBlock* block = wanted; block != nullptr; block = block->waits_for) {
+    for (const Frame* frame = top_frame; frame != nullptr; frame = frame->outer) {
+      if (frame->block == block) return true;
+    }
+  }
+  return false;
+}
+
+int wait_ended(RunBlock* block, std::int64_t deadline_ns) {
+  if (block->runtime->is_virtual) {
+    const auto late = [&] { return block->runtime->now_ns() >= deadline_ns; };
+    if (!drive_until(block->runtime, [&] { return block->done() || late(); })) return -1;
+    return block->done() ? 1 : 0;
+  }
+  return wait_without_gil(deadline_ns, [block](std::int64_t timeout_ns) { return block->run.ending.wait_once(timeout_ns); });
+}
+
+}  // namespace
+
+int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help) {
+  if (block->done()) return 1;
+  if (top_frame != nullptr && would_deadlock(block)) {
+    return raise_hooked("deadlock", Py_BuildValue("{s:O,s:O}", "workflow", block->plan->name, "step", top_frame->label)), -1;
+  }
+  const bool start_here = !block->begun;
+  if (help && !block->runtime->is_virtual && (start_here || block->run.has_ready())) {
+    GuestSlot slot{block->runtime};
+    if (slot.granted()) {
+      block->begun = true;
+      const std::int64_t until = std::min(deadline_ns, block->deadline_ns);
+      help_until(block, start_here ? block->run.begin(nullptr) : flow::kNoNode, until);
+      slot.leave();
+      if (block->done()) return 1;
+    }
+  }
+  if (!block->begun) start_block(block, false);
+  if (block->done()) return 1;
+  RunBlock* waiter = top_frame != nullptr ? top_frame->block : nullptr;
+  if (waiter != nullptr) waiter->waits_for = block;
+  const int ended = wait_ended(block, deadline_ns);
+  if (waiter != nullptr) waiter->waits_for = nullptr;
+  return ended;
+}
+
+PyObject* take_result(RunBlock* block) {
+  if (block->run.ending.outcome() != base::Outcome::kOk) return raise_ending(block), nullptr;
+  return Py_NewRef(block->plan->output < 0 ? Py_None : block->values[block->plan->output]);
+}
+
+void raise_ending(RunBlock* block) {
+  PyObject* workflow = block->plan->name;
+  switch (block->run.ending.outcome()) {
+    case base::Outcome::kTimedOut:
+      return raise_hooked("timed_out", Py_BuildValue("{s:O,s:d}", "workflow", workflow, "deadline_s", block->deadline_s));
+    case base::Outcome::kFailed:
+      if (PyErr_GivenExceptionMatches(block->error, PyExc_Exception) == 0) return raise(block->error);
+      return raise_hooked("step_failed",
+                          Py_BuildValue("{s:O,s:O,s:i,s:O}", "workflow", workflow, "step",
+                                        (*block->plan->specs)[static_cast<std::size_t>(block->error_node)].label, "attempt", 1,
+                                        "cause", block->error));
+    default:
+      if (block->error != nullptr) return raise(block->error);  // KeyboardInterrupt
+      return raise_hooked("cancelled", Py_BuildValue("{s:O}", "workflow", workflow));
+  }
+}
+
+bool cancel_block(RunBlock* block) {
+  block->retrieved = true;
+  return block->run.settle(base::Outcome::kCancelled);
+}
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,92 @@
+#include "runtime.hpp"
+
+#include "run_block.hpp"
+
+namespace tailrace::bindings {
+
+Cost& CostTable::of(PyObject* fn) noexcept {
+  const void* key = PyFunction_Check(fn) ? static_cast<const void*>(PyFunction_GET_CODE(fn)) : fn;
+  const auto mixed = (reinterpret_cast<std::uintptr_t>(key) >> 4) * 0x9e3779b97f4a7c15ull;
+  Entry& entry = entries_[mixed >> 56];
+  if (entry.key != key) entry = Entry{key, Cost{}};
+  return entry.cost;
+}
+
+RuntimeState::RuntimeState(PyInterpreterState* interpreter, sched::SchedulerOptions options)
+    : keeper{interpreter},
+      scheduler{[&] {
+        options.keeper = &keeper;
+        return options;
+      }()},
+      guest_slots{options.workers} {}
+
+bool admit(RuntimeObject* runtime, bool* nested) {
+  Ledger& ledger = runtime->state->ledger;
+  *nested = top_frame != nullptr && top_frame->runtime == runtime;
+  if (runtime->closed) return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", runtime->name)), false;
+  if (*nested) return ++ledger.nested, true;
+  ++ledger.submitted;
+  if (ledger.in_flight >= runtime->max_pending) {
+    ++ledger.ended[static_cast<std::size_t>(base::Outcome::kRejected)];
+    raise_hooked("overloaded", Py_BuildValue("{s:O,s:L}", "runtime", runtime->name, "max_pending",
+                                             static_cast<long long>(runtime->max_pending)));
+    return false;
+  }
+  ++ledger.in_flight;
+  return true;
+}
+
+void count_end(RuntimeObject* runtime, base::Outcome outcome, bool nested) {
+  if (nested) return;
+  Ledger& ledger = runtime->state->ledger;
+  ++ledger.ended[static_cast<std::size_t>(outcome)];
+  --ledger.in_flight;
+}
+
+void live_ended(RuntimeObject* runtime) {
+  RuntimeState& state = *runtime->state;
+  if (--state.live != 0) return;
+  state.quiet.fetch_add(1, base::release);  // [Y1] release: what there was to do is done. Pairs with [Y2].
+  base::StdAtomics::unpark(state.quiet, INT32_MAX);
+}
+
+GuestSlot::GuestSlot(RuntimeObject* runtime)
+    : runtime_{runtime},
+      // A thread inside a body of this runtime has its place already.
+      counted_{top_frame == nullptr || top_frame->runtime != runtime} {
+  granted_ = !counted_ || runtime->state->guest_slots > 0;
+  if (granted_ && counted_) --runtime->state->guest_slots;
+}
+
+void GuestSlot::leave() noexcept {
+  if (granted_ && counted_) ++runtime_->state->guest_slots;
+}
+
+int drive_step(RuntimeObject* runtime, std::int64_t limit_ns) {
+  sched::Scheduler& scheduler = runtime->scheduler();
+  if (PyErr_CheckSignals() != 0) return -1;
+  if (scheduler.drive_once()) return 1;
+  const std::int64_t now = runtime->now_ns();
+  std::int64_t next = scheduler.next_event_ns();
+  if (runtime->state->poll != nullptr) {
+    const Ref delay = Ref::steal(PyObject_CallFunction(runtime->state->poll, "d", static_cast<double>(now) * 1e-9));
+    if (!delay) return -1;
+    const double seconds = PyFloat_AsDouble(delay.get());
+    if (PyErr_Occurred() != nullptr) return -1;
+    if (seconds <= 0) return 1;
+    if (seconds < 9e9) next = std::min(next, now + std::max<std::int64_t>(static_cast<std::int64_t>(seconds * 1e9), 1));
+  }
+  if (next == base::kNever && limit_ns == base::kNever) return -2;
+  scheduler.virtual_clock().advance_to(std::min(next, limit_ns));
+  return next <= limit_ns && next != base::kNever ? 1 : 0;
+}
+
+void raise_stalled(RuntimeObject* runtime) {
+  const Ref waiting = Ref::steal(PyList_New(0));
+  for (RunBlock* block = runtime->state->first_run; waiting && block != nullptr; block = block->next) {
+    if (!block->done()) PyList_Append(waiting.get(), block->plan->name);
+  }
+  raise_hooked("stalled", Py_BuildValue("{s:O,s:O}", "runtime", runtime->name, "waiting", waiting.get()));
+}
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,107 @@
+// runtime.hpp -- the C struct behind `_core.RuntimeCore`: a scheduler, a ledger, the runs in flight.
+//
+// What      Admission, accounting, waiting for quiet, and driving a virtual runtime.
+// Why       One ledger for the five ends: submitted = ok + failed + cancelled + rejected + timed_out + in_flight.
+// Threads   Under the GIL, but for the words of the ledger that `wait_quiet` sleeps on.
+#pragma once
+
+#include <array>
+
+#include "bindings.hpp"
+#include "gil_gate.hpp"
+#include "step.hpp"
+#include "tailrace/base/outcome.hpp"
+#include "tailrace/sched/scheduler.hpp"
+
+namespace tailrace::bindings {
+
+struct RunBlock;
+
+// Costs of submitted callables, by code object (or by the callable itself): a small direct-mapped table.
+class CostTable {
+ public:
+  Cost& of(PyObject* fn) noexcept;
+
+ private:
+  struct Entry {
+    const void* key = nullptr;
+    Cost cost;
+  };
+  std::array<Entry, 256> entries_{};
+};
+
+struct Ledger {  // of root runs and submitted tasks
+  std::uint64_t submitted = 0;
+  std::array<std::uint64_t, base::kOutcomeCount> ended{};
+  std::uint64_t nested = 0;  // runs started by steps of this runtime; not part of the sum
+  std::uint64_t late = 0;    // bodies that ended after their run had
+  std::int64_t in_flight = 0;
+};
+
+struct RuntimeState {
+  RuntimeState(PyInterpreterState* interpreter, sched::SchedulerOptions options);
+
+  GilKeeper keeper;
+  sched::Scheduler scheduler;
+  Ledger ledger;
+  CostTable costs;
+  RunBlock* first_run = nullptr;  // all blocks in use
+  std::int64_t live = 0;          // runs not yet fired and tasks not yet ended: what `drain` waits for
+  int guest_slots;
+  base::atomic<std::uint32_t> quiet{0};  // bumped when `live` falls to zero
+  PyObject* poll = nullptr;       // virtual runtime: the event loop's turn
+};
+
+struct RuntimeObject {
+  PyObject_HEAD
+  PyObject* name;
+  PyObject* weakrefs;
+  RuntimeState* state;
+  std::int64_t max_pending;
+  bool closed;
+  bool is_virtual;
+
+  sched::Scheduler& scheduler() noexcept { return state->scheduler; }
+  std::int64_t now_ns() const noexcept { return state->scheduler.clock().now_ns(); }
+};
+
+extern PyTypeObject* runtime_type;
+
+// Counts a root piece of work in, or refuses it with an exception set. Work that a step of the same runtime starts
+// is not counted as root: `*nested` says so, and it is never refused for being too much.
+bool admit(RuntimeObject* runtime, bool* nested);
+void count_end(RuntimeObject* runtime, base::Outcome outcome, bool nested);
+void live_ended(RuntimeObject* runtime);
+
+// Drives a virtual runtime until `done()`; false with an exception set (Stalled, KeyboardInterrupt).
+template <class Done>
+bool drive_until(RuntimeObject* runtime, Done&& done);
+// Does the next thing, advancing time up to `limit_ns`: 1 did something, 0 idle until the limit, -1 exception,
+// -2 nothing will ever happen by itself.
+int drive_step(RuntimeObject* runtime, std::int64_t limit_ns);
+void raise_stalled(RuntimeObject* runtime);
+
+template <class Done>
+bool drive_until(RuntimeObject* runtime, Done&& done) {
+  while (!done()) {
+    const int did = drive_step(runtime, base::kNever);
+    if (did == -1) return false;
+    if (did <= 0) return raise_stalled(runtime), false;
+  }
+  return true;
+}
+
+// A thread that is not one of the scheduler's runs bodies only with a slot, so that not all callers do at once.
+class GuestSlot {
+ public:
+  explicit GuestSlot(RuntimeObject* runtime);
+  void leave() noexcept;
+  bool granted() const noexcept { return granted_; }
+
+ private:
+  RuntimeObject* runtime_;
+  bool granted_;
+  bool counted_;
+};
+
+}  // namespace tailrace::bindings

@@ -1,0 +1,182 @@
+"""The native rows: builds the C++ benches against the installed library, runs the engines in turn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tailrace._bench.rows import PLAIN, US, Row
+
+# What an executable calls its work -> the row in the goals, its title.
+ROWS = {
+    "chain": ("N3", "linear chain of 100k nodes, caller helps"),
+    "diamond.hot": ("N7.hot", "10-node diamond run to done, caller helps"),
+    "diamond.cold": ("N7.cold", "the same after 1 ms of idling"),
+    "submit": ("N8", "1M submits, all run by one worker, a task"),
+    "submit.helped": ("N8.helped", "1M submits, who submits may help, a task"),
+    "wake": ("N10", "submit to a parked worker until it starts"),
+    "idle": ("N11", "5 s alive with nothing to do"),
+}
+_ONCE = ("idle",)  # five seconds a pass, and no noise worth more
+_EXTRA = 'pip install "tailrace[bench]"'
+_TIME_LIMIT_S = 300
+
+
+class CannotBuild(Exception):
+    """The native benches cannot be built or run here; the text says what is missing."""
+
+
+def sources() -> Path:
+    """Return the folder of the C++ bench sources that the wheel carries.
+
+    Raises:
+        CannotBuild: if this installation has none.
+    """
+    return _home_with("bench/native/CMakeLists.txt") / "bench" / "native"
+
+
+def _home_with(below: str) -> Path:
+    # An editable install has two homes: the Python sources, and what CMake installed.
+    import tailrace
+
+    for home in tailrace.__path__:
+        if Path(home, below).exists():
+            return Path(home)
+    raise CannotBuild(f"no {below} in {list(tailrace.__path__)}: this installation is incomplete; {_EXTRA}")
+
+
+def cache_folder() -> Path:
+    """Return where the benches of this version and installation are built."""
+    import tailrace
+
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    # CMake ties a build folder to its sources, so that two environments need one each.
+    place = hashlib.sha256(str(sources()).encode()).hexdigest()[:8]
+    return Path(base, "tailrace", f"bench-{tailrace.__version__}", place)
+
+
+def search_path() -> str:
+    """Return where programs are looked up: beside this Python first, where pip puts them."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+def tools() -> tuple[str, str, str | None]:
+    """Return the paths of CMake, of a C++ compiler and, if there is one, of Ninja.
+
+    Raises:
+        CannotBuild: if CMake or the compiler is missing, with the command that brings it.
+    """
+    path = search_path()
+    cmake = shutil.which("cmake", path=path)
+    if cmake is None:
+        raise CannotBuild(
+            f"no CMake found, which builds the native benches; it comes with the extra: {_EXTRA}"
+        )
+    named = os.environ.get("CXX")
+    names = [named.split()[0]] if named else ["c++", "g++", "clang++"]
+    compiler = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    if compiler is None:
+        raise CannotBuild(
+            f"no C++ compiler found ({', '.join(names)}), which builds the native benches; install g++ 12 or "
+            f"clang 16, or newer, with the system's packages. CMake and oneTBB come with the extra: {_EXTRA}"
+        )
+    return cmake, compiler, shutil.which("ninja", path=path)
+
+
+def build(progress: Callable[[str], object]) -> Path:
+    """Build what has changed and return the folder of the executables.
+
+    Raises:
+        CannotBuild: if a tool is missing or fails, with its output.
+    """
+    cmake, _, ninja = tools()
+    where = cache_folder()
+    where.mkdir(parents=True, exist_ok=True)
+    progress(f"build: native benches in {where}")
+    package = _home_with("lib/cmake/tailrace") / "lib" / "cmake" / "tailrace"
+    options = [
+        f"-Dtailrace_DIR={package}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
+    if ninja is not None and not (where / "CMakeCache.txt").exists():
+        options += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    _run([cmake, "-S", str(sources()), "-B", str(where), *options])
+    _run([cmake, "--build", str(where), "--parallel", str(os.cpu_count() or 1)])
+    return where
+
+
+def _run(command: Sequence[str]) -> str:
+    environment = os.environ | {"PATH": search_path()}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=_TIME_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotBuild(f"{' '.join(command)} did not end within {_TIME_LIMIT_S} s") from error
+    if done.returncode != 0:
+        output = done.stdout[-4000:] + done.stderr[-4000:]
+        raise CannotBuild(f"{' '.join(command)} ended with status {done.returncode}:\n{output}")
+    return done.stdout
+
+
+def executables(folder: Path) -> dict[str, list[Path]]:
+    """Return the built benches by workload, those of tailrace first."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*-*")):
+        workload, _, engine = path.name.partition("-")
+        if path.is_file() and os.access(path, os.X_OK) and engine.isidentifier():
+            found.setdefault(workload, []).append(path)
+    for paths in found.values():
+        paths.sort(key=lambda path: (not path.name.endswith("-tailrace"), path.name))
+    order = [work.partition(".")[0] for work in ROWS]
+    return {
+        work: found[work]
+        for work in sorted(found, key=lambda w: order.index(w) if w in order else len(order))
+    }
+
+
+def measure(
+    folder: Path,
+    passes: int,
+    progress: Callable[[str], object],
+    *,
+    only: str | None = None,
+    scale: float = 1.0,
+) -> list[Row]:
+    """Run every engine once per pass, in turn, and return the rows.
+
+    Args:
+        folder: where the executables are.
+        passes: turns; each is a process of its own.
+        only: workloads as in "chain,submit"; all for None.
+        scale: part of the work to do, 0 to 1.
+
+    Raises:
+        CannotBuild: if an engine fails, which a wrong answer does.
+    """
+    rows: dict[str, Row] = {}
+    for workload, paths in executables(folder).items():
+        if only is not None and workload not in only.split(","):
+            continue
+        turns = 1 if workload in _ONCE else passes
+        for turn in range(1, turns + 1):
+            for path in paths:
+                progress(f"{workload}: pass {turn} of {turns}, {path.name}")
+                add_lines(rows, _run([str(path), "--passes", "1", "--scale", str(scale)]))
+    return [row for row in rows.values() if US in row.values]
+
+
+def add_lines(rows: dict[str, Row], lines: str) -> None:
+    """Add the lines of JSON that an executable has printed to the rows of their works."""
+    for line in lines.splitlines():
+        given = json.loads(line)
+        name, title = ROWS.get(given["work"], (given["work"], given["work"]))
+        row = rows.setdefault(name, Row(name, title, given["unit"]))
+        row.add(PLAIN if given["engine"] == "serial" else given["engine"], given["value"])

@@ -1,0 +1,129 @@
+"""What a runtime tells about itself: frozen snapshots of its raw counters."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tailrace.runtime import Runtime
+
+__all__ = ["BlockingStatistics", "Health", "RuntimeStatistics", "StuckWorker", "WorkerStatistics"]
+
+T = TypeVar("T")
+
+_STUCK_S = 1.0
+_NEARLY_FULL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """Counters of one worker thread; `busy_s` is seconds spent in items."""
+
+    name: str
+    items: int
+    steals: int
+    parks: int
+    wakes: int
+    gil_acquires: int
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingStatistics:
+    """Threads of the blocking lane: all, idle, work that waits for one, and the most there ever were."""
+
+    threads: int
+    idle: int
+    queued: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatistics:
+    """Counters of a runtime: submitted = ok + failed + cancelled + rejected + timed_out + in_flight.
+
+    Attributes:
+        submitted: Root runs and tasks ever given to it; the six that follow are what became of them.
+        late: Results that came after their run had ended, and were dropped.
+        queued: Items that wait for a worker.
+        workers: One entry per worker.
+        blocking: The blocking lane.
+    """
+
+    submitted: int
+    ok: int
+    failed: int
+    cancelled: int
+    rejected: int
+    timed_out: int
+    in_flight: int
+    late: int
+    queued: int
+    workers: tuple[WorkerStatistics, ...]
+    blocking: BlockingStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Attributes: `status` ("ok", "degraded" or "closed") and `reasons`, one sentence each."""
+
+    status: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StuckWorker:
+    """A worker that has been in one step for `running_s` seconds; `stack` is where it is now."""
+
+    worker: str
+    workflow: str
+    step: str
+    running_s: float
+    stack: str
+
+
+def runtime_statistics(runtime: Runtime) -> RuntimeStatistics:
+    """Freeze the raw counters of a runtime."""
+    raw = runtime.statistics_raw()
+    workers = tuple(pick(WorkerStatistics, worker) for worker in raw["workers"])
+    blocking = pick(BlockingStatistics, raw["blocking"])
+    return pick(RuntimeStatistics, {**raw, "workers": workers, "blocking": blocking})
+
+
+def health(runtime: Runtime) -> Health:
+    """Judge a runtime by what it holds and by how long its steps have been running."""
+    if runtime.closed:
+        return Health("closed", (f"runtime {runtime.name!r} is closed",))
+    now = runtime_statistics(runtime)
+    reasons = [
+        f"worker {worker!r} has been in step {step!r} of workflow {workflow!r} for {running_s:.1f} s"
+        for worker, _, workflow, step, running_s in runtime.stuck_raw(_STUCK_S)
+    ]
+    if now.in_flight >= _NEARLY_FULL * runtime.max_pending:
+        reasons.append(f"{now.in_flight} runs in flight, max_pending is {runtime.max_pending}")
+    if now.blocking.queued and now.blocking.threads >= runtime.max_blocking:
+        reasons.append(
+            f"{now.blocking.queued} blocking steps wait, all {runtime.max_blocking} threads are busy"
+        )
+    return Health("degraded" if reasons else "ok", tuple(reasons))
+
+
+def stuck(runtime: Runtime, after_s: float) -> list[StuckWorker]:
+    """Return the workers stuck for longer than `after_s` seconds, each with its Python stack."""
+    frames = sys._current_frames()
+    return [
+        StuckWorker(worker, workflow, step, running_s, _stack(frames.get(ident)))
+        for worker, ident, workflow, step, running_s in runtime.stuck_raw(after_s)
+    ]
+
+
+def pick(kind: type[T], raw: dict[str, Any]) -> T:
+    """Make a dataclass of those entries of `raw` that it has fields for."""
+    return kind(**{entry.name: raw[entry.name] for entry in fields(kind)})  # type: ignore[arg-type]
+
+
+def _stack(frame: Any) -> str:
+    return "" if frame is None else "".join(traceback.format_stack(frame))

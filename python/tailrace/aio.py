@@ -1,0 +1,241 @@
+"""Where asyncio meets the scheduler: async steps go to a loop, finished runs wake their awaiters.
+
+Each loop has one `Bridge`: other threads post to it, and a burst of posts costs the loop one wake-up.
+Async steps run on the loop that started the run; those of other runs on one loop of the runtime's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from tailrace import _core, _shutdown
+from tailrace.errors import BackendUnavailable, RuntimeClosed
+
+__all__ = ["await_run", "launch_async", "sleep"]
+
+_CLOSE_TIMEOUT_S = 0.5
+
+
+async def sleep(seconds: float) -> None:
+    """Wait inside an async step; in a runtime with a virtual clock, in virtual seconds.
+
+    >>> import tailrace as tr
+    >>> @tr.step
+    ... async def pause() -> str:
+    ...     await tr.sleep(3600)
+    ...     return "an hour later"
+    >>> wait = tr.workflow(lambda: pause())
+    >>> clock = tr.VirtualClock()
+    >>> with tr.Runtime(clock=clock) as rt:
+    ...     wait.options(runtime=rt)(), clock.now_s
+    ('an hour later', 3600.0)
+    """
+    await asyncio.sleep(seconds)
+
+
+class Bridge:
+    """The one way from other threads onto a loop; made on the loop's own thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)  # weak: the loop's registry must not keep it alive
+        self._completions = _core.Completions()
+        loop.add_reader(self._completions.fileno(), self._drain)
+
+    def post(self, work: Callable[[], object]) -> None:
+        """Call `work()` on the loop's thread: soon, or at once where the loop runs here."""
+        if asyncio._get_running_loop() is self._loop():
+            work()
+        else:
+            self._completions.post(work)
+
+    def _drain(self) -> None:
+        for work in self._completions.drain():
+            work()
+
+
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
+
+
+def _bridge_here(loop: asyncio.AbstractEventLoop) -> Bridge:
+    bridge = _bridges.get(loop)
+    if bridge is None:
+        bridge = _bridges[loop] = Bridge(loop)
+    return bridge
+
+
+def launch_async(
+    token: _core.NodeToken,
+    loop: asyncio.AbstractEventLoop | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+) -> None:
+    """Make a task of `fn(*args, **kwargs)` on `loop`, which finishes `token`; the core calls this."""
+    if loop is None:
+        loop = own_loop(token.runtime)
+    if loop.is_closed():
+        token.fail(_closed_loop(token))
+        return
+    begin = partial(_begin, loop, token, fn, args, kwargs)
+    bridge = _bridges.get(loop)
+    if bridge is not None:
+        bridge.post(begin)
+    elif asyncio._get_running_loop() is loop:
+        begin()
+    else:
+        try:
+            loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # closed since we looked
+            token.fail(_closed_loop(token))
+
+
+def await_run(run: _core.Run) -> Generator[Any, Any, Any]:
+    """Return the iterator behind `await run`; the core calls this for a run that is not done."""
+    return _wait(run)
+
+
+def _wait(run: _core.Run) -> Generator[Any, None, Any]:
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        raise BackendUnavailable(
+            f"to await a run of workflow {run.workflow!r} an asyncio event loop must be running; "
+            "outside of one write run.result()"
+        )
+    clock = getattr(getattr(run, "runtime", None), "clock", None)
+    if clock is not None and clock.loop is not loop:
+        run.exception()  # nobody else drives a virtual runtime: waiting for it does
+        return _outcome(run)
+    waiter = loop.create_future()
+    bridge = _bridge_here(loop)
+    wake = partial(_wake, waiter)
+    run.add_done_callback(lambda _run: bridge.post(wake))
+    try:
+        yield from waiter
+    except asyncio.CancelledError:
+        run.cancel()
+        raise
+    return _outcome(run)
+
+
+def _outcome(run: _core.Run) -> Any:
+    if run.state == "cancelled":
+        raise asyncio.CancelledError(f"the run of workflow {run.workflow!r} was cancelled")
+    return run.result(0)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _begin(
+    loop: asyncio.AbstractEventLoop,
+    token: _core.NodeToken,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+) -> None:
+    if loop not in _bridges:
+        _bridge_here(loop)
+    task = loop.create_task(_drive(token, fn, args, kwargs or {}), context=token.context)
+    token.on_cancel(partial(_cancel, loop, task))
+
+
+# A task that is cancelled before its first step never gets here; it drops its token, and the core notices.
+async def _drive(
+    token: _core.NodeToken, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    try:
+        value = await fn(*args, **kwargs)
+    except GeneratorExit:  # the loop was closed around us
+        with suppress(RuntimeError):  # the core may have noticed before
+            token.fail(_closed_loop(token))
+        raise
+    except Exception as error:
+        token.fail(error)
+    except BaseException as error:  # cancelled, KeyboardInterrupt, SystemExit: the loop must see it too
+        token.fail(error)
+        raise
+    else:
+        token.finish(value)
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and its tasks with it
+        loop.call_soon_threadsafe(task.cancel)
+
+
+def _closed_loop(token: _core.NodeToken) -> RuntimeClosed:
+    return RuntimeClosed(
+        f"the event loop that started the run of workflow {token.workflow!r} is closed, so its async step "
+        f"{token.step!r} cannot run; await the run before the loop ends: `await {token.workflow}.start(...)`"
+    )
+
+
+class _OwnLoop:
+    """A loop on a daemon thread, for async steps whose run was started on no loop."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name=f"{name}-loop", daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        if self.loop.is_closed():
+            return
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        if self.thread is not threading.current_thread():
+            self.thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(_bridge_here, self.loop)
+        try:
+            self.loop.run_forever()
+            for task in (left := asyncio.all_tasks(self.loop)):
+                task.cancel()
+            if left:
+                self.loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_TIMEOUT_S))
+        finally:
+            self.loop.close()
+
+
+_own_lock = threading.Lock()
+_own_loops: weakref.WeakKeyDictionary[_core.RuntimeCore, _OwnLoop] = weakref.WeakKeyDictionary()
+
+
+def own_loop(runtime: _core.RuntimeCore) -> asyncio.AbstractEventLoop:
+    """Return the loop of a runtime: of its virtual clock, or on a thread of its own, made now."""
+    clock = getattr(runtime, "clock", None)
+    if clock is not None:
+        virtual: asyncio.AbstractEventLoop = clock.loop
+        return virtual
+    with _own_lock:
+        own = _own_loops.get(runtime)
+        if own is None:
+            own = _own_loops[runtime] = _OwnLoop(runtime.name)
+        return own.loop
+
+
+def stop_own_loop(runtime: _core.RuntimeCore) -> None:
+    """End the loop of a runtime that is being closed."""
+    with _own_lock:
+        own = _own_loops.pop(runtime, None)
+    if own is not None:
+        own.stop()
+
+
+def _after_fork() -> None:
+    global _own_lock, _own_loops, _bridges  # noqa: PLW0603
+    _own_lock = threading.Lock()
+    _own_loops = weakref.WeakKeyDictionary()
+    _bridges = weakref.WeakKeyDictionary()
+
+
+_shutdown.on_fork(_after_fork)

@@ -1,0 +1,110 @@
+"""`tailrace bench`: this machine's figures, tailrace beside its rivals, with ratios."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tailrace import __version__
+from tailrace._bench import native, rows, timing
+
+_QUICK_PASSES, _QUICK_BUDGET_S = 3, 0.1
+_PASSES, _BUDGET_S = 9, 0.3
+
+_HELP = """\
+Every engine runs once per pass, in turn, and its answers are checked. The table shows the median and the
+best pass; x is how many times better tailrace is than that rival (above 1: ahead).
+
+  tailrace bench --quick          the Python rows in under a minute
+  tailrace bench                  the same with more passes, some minutes
+  tailrace bench --quick --native the Python rows, then the native ones
+  tailrace bench native           only the native rows: builds the shipped C++ benches against the
+                                  installed library, in a cache folder; needs a C++20 compiler and
+                                  the extra tailrace[bench]
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit status: 0, 1 if it cannot be done, 2 for wrong words.
+
+    Args:
+        argv: the words after `tailrace bench`.
+    """
+    args = _parse(argv)
+    progress = timing.Progress()
+    try:
+        found = _measured(args, progress)
+    except (native.CannotBuild, timing.WrongAnswer) as error:
+        progress.clear()
+        print(f"tailrace bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.clear()
+        print("stopped", file=sys.stderr)
+        return 130
+    progress.clear()
+    print(_host())
+    print(rows.table(found))
+    print("\nx: how many times better tailrace is. A time is only good beside another one of the same run.")
+    if args.json is not None:
+        rows.write_json(args.json, found)
+        print(f"written: {args.json}")
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tailrace bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=["native"], help="only the native rows")
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_PASSES} passes instead of {_PASSES}")
+    parser.add_argument("--native", action="store_true", help="the native rows too")
+    parser.add_argument(
+        "--only", metavar="ROWS", help="rows as in P1,P5.awaited; native: works as in chain,submit"
+    )
+    parser.add_argument("--passes", type=int, metavar="N", help="turns of each engine")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians as a list of rows")
+    args = parser.parse_args(list(argv))
+    if args.passes is not None and args.passes < 1:
+        parser.error(f"--passes must be at least 1, got {args.passes}")
+    if args.json is not None and not args.json.resolve().parent.is_dir():
+        parser.error(f"--json: there is no folder {args.json.resolve().parent}")
+    if args.what is None:
+        try:
+            args.works = timing.chosen(timing.all_works(), args.only)
+        except ValueError as error:
+            parser.error(f"--only: {error}")
+    elif args.only is not None:
+        names = {work.partition(".")[0] for work in native.ROWS}
+        unknown = [name for name in args.only.split(",") if name not in names]
+        if unknown:
+            parser.error(
+                f"--only: no native work is called {unknown[0]!r}; there are {', '.join(sorted(names))}"
+            )
+    return args
+
+
+def _measured(args: argparse.Namespace, progress: timing.Progress) -> list[rows.Row]:
+    passes = args.passes or (_QUICK_PASSES if args.quick else _PASSES)
+    found = []
+    if args.what is None:
+        budget_s = _QUICK_BUDGET_S if args.quick else _BUDGET_S
+        found = [timing.measure(work, passes, budget_s, progress) for work in args.works]
+    if args.what == "native" or args.native:
+        folder = native.build(progress)
+        only = args.only if args.what == "native" else None
+        found += native.measure(folder, args.passes or _QUICK_PASSES, progress, only=only)
+    return found
+
+
+def _host() -> str:
+    from tailrace._cpus import available_cpus
+
+    return (
+        f"tailrace {__version__}, {platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {available_cpus()} cores, "
+        f"switch interval {sys.getswitchinterval() * 1e3:g} ms"
+    )

@@ -1,0 +1,60 @@
+"""Fixtures for all Python tests: runtimes whose accounting is checked when the test is over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import tailrace as tr
+
+WAIT_S = 20.0  # how long a test waits for what must happen, before it fails instead of hanging
+
+
+@pytest.fixture
+def make_runtime() -> Iterator[Callable[..., tr.Runtime]]:
+    made: list[tr.Runtime] = []
+
+    def make(**options: object) -> tr.Runtime:
+        made.append(tr.Runtime(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for runtime in made:
+        if not runtime.closed:
+            assert runtime.drain(None if runtime.clock else WAIT_S), (
+                f"{runtime!r} is not idle: {runtime.stuck(0)}"
+            )
+        tr.testing.check_accounting(runtime)
+        runtime.close()
+        tr.testing.check_accounting(runtime)
+
+
+@pytest.fixture
+def rt(make_runtime: Callable[..., tr.Runtime]) -> tr.Runtime:
+    return make_runtime(workers=2, name="test")
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest) -> tr.VirtualClock:
+    clock = tr.VirtualClock(seed=int(os.environ.get("TAILRACE_TEST_SEED", "0")))
+    print(f"{request.node.name}: {clock!r}")
+    return clock
+
+
+@pytest.fixture
+def virtual(make_runtime: Callable[..., tr.Runtime], clock: tr.VirtualClock) -> tr.Runtime:
+    return make_runtime(clock=clock, name="virtual")
+
+
+@pytest.fixture
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python text in a process of its own, warnings as errors."""
+
+    def run(text: str, *arguments: str, timeout_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-c", text, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    return run

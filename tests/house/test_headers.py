@@ -1,0 +1,39 @@
+"""A C++ header opens with its card: `// name.hpp -- ...`, then What, Why and Threads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+LINES = ("What", "Why", "Threads")
+
+
+def without_card(include: Path) -> list[str]:
+    """Every header below `include` whose card is missing or incomplete, as `path: what is missing`."""
+    found = []
+    for path in sorted(include.rglob("*.hpp")):
+        head = path.read_text(encoding="utf-8").split("#pragma once")[0].splitlines()
+        missing = [word for word in LINES if not any(re.match(rf"//\s{word}\s+\S", line) for line in head)]
+        if not head or not re.match(rf"// {re.escape(path.name)} -- \S", head[0]):
+            missing.insert(0, f"first line '// {path.name} -- ...'")
+        if missing:
+            found.append(f"{path.relative_to(include)}: {', '.join(missing)}")
+    return found
+
+
+def test_every_header_opens_with_its_card(repo: Path) -> None:
+    found = without_card(repo / "cpp" / "include")
+    assert not found, "\n".join(found)
+
+
+def test_a_missing_line_of_a_card_is_found(make_tree: Callable[[dict[str, str]], Path]) -> None:
+    card = "// {} -- a thing.\n//\n// What      It.\n// Why       So.\n{}#pragma once\n"
+    include = make_tree(
+        {
+            "good.hpp": card.format("good.hpp", "// Threads   any.\n"),
+            "late.hpp": card.format("late.hpp", "") + "// Threads   any.\n",
+            "other.hpp": card.format("copied.hpp", "// Threads   any.\n"),
+        }
+    )
+    assert without_card(include) == ["late.hpp: Threads", "other.hpp: first line '// other.hpp -- ...'"]
