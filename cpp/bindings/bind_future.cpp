@@ -79,13 +79,16 @@ int wait_task(FutureObject* f, std::int64_t deadline_ns) {
     }
     if (f->ended()) return 1;
   }
-  return wait_without_gil(deadline_ns, [f](std::int64_t timeout_ns) {
+  if (top_frame != nullptr) top_frame->begin_wait();
+  const int ended = wait_without_gil(deadline_ns, [f](std::int64_t timeout_ns) {
     std::uint32_t seen = 0;
     // [Z2] acquire, all: pairs with [Z1].
     if (f->signal.compare_exchange_strong(seen, 1, base::acquire, base::acquire)) seen = 1;
     if (seen == 1) base::StdAtomics::park(f->signal, 1, timeout_ns);
     return f->signal.load(base::acquire) == 2;  // [Z2] acquire: as above
   });
+  if (top_frame != nullptr) top_frame->end_wait();
+  return ended;
 }
 
 bool wait_or_raise(PyObject* object, PyObject* args, PyObject* kwargs, const char* format) {

@@ -240,6 +240,7 @@ PyObject* plan_start(PyObject* object, PyObject* const* args, Py_ssize_t given) 
 PyObject* plan_node_count(PyObject* object, void*) {
   return PyLong_FromSize_t(self_of(object)->specs->size());
 }
+PyObject* plan_spreads_now(PyObject* object, PyObject*) { return PyBool_FromLong(plan_spreads(self_of(object))); }
 PyObject* plan_has_async(PyObject* object, void*) { return PyBool_FromLong(self_of(object)->has_async); }
 
 PyMethodDef plan_methods[] = {
@@ -247,6 +248,7 @@ PyMethodDef plan_methods[] = {
      "call($self, rt, args, priority, deadline_s, /)\n--\n\nRun here, helping, and return the value."},
     {"start", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(plan_start)), METH_FASTCALL,
      "start($self, rt, args, priority, deadline_s, loop, /)\n--\n\nStart a run and return it."},
+    {"spreads", plan_spreads_now, METH_NOARGS, "Whether more than one thread could work on a run, as far as is known."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyMemberDef plan_members[] = {
@@ -274,19 +276,28 @@ PyType_Spec plan_spec = {"tailrace._core.Plan", sizeof(PlanObject), 0,
 
 }  // namespace
 
-bool plan_is_short(PlanObject* plan) {
+namespace {
+
+void refresh_estimate(PlanObject* plan) {
   constexpr std::uint32_t kRefresh = 32;
-  if (plan->starts++ % kRefresh == 0) {
-    std::int64_t sum = 0;
-    for (const auto& spec : *plan->specs) {
-      if (!spec.step->cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking)) sum = kShortNs + 1;
-      if (spec.step->kind == static_cast<int>(StepKind::kSync)) sum += spec.step->cost.mean_ns;
-      if (sum > kShortNs) break;
-    }
-    plan->is_short = sum <= kShortNs;
+  if (plan->starts++ % kRefresh != 0) return;
+  std::int64_t sum = 0;
+  plan->spreads = false;
+  for (const auto& spec : *plan->specs) {
+    const Cost& cost = spec.step->cost;
+    const bool inline_step = spec.step->kind == static_cast<int>(StepKind::kSync);
+    plan->spreads = plan->spreads || !inline_step || cost.opens_gate();
+    sum += !cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking) ? kShortNs + 1
+           : inline_step                                                            ? cost.mean_ns
+                                                                                    : 0;
   }
-  return plan->is_short;
+  plan->is_short = sum <= kShortNs;
 }
+
+}  // namespace
+
+bool plan_is_short(PlanObject* plan) { return refresh_estimate(plan), plan->is_short; }
+bool plan_spreads(PlanObject* plan) { return refresh_estimate(plan), plan->spreads; }
 
 void bind_plan(PyObject* module) { plan_type = add_type(module, plan_spec); }
 

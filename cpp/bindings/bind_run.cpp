@@ -177,7 +177,11 @@ void run_dealloc(PyObject* object) {
   PyObject_GC_UnTrack(object);
   PyTypeObject* type = Py_TYPE(object);
   if (reinterpret_cast<RunObject*>(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
-  if (RunBlock* block = std::exchange(reinterpret_cast<RunObject*>(object)->block, nullptr)) block->run.release();
+  if (RunBlock* block = std::exchange(reinterpret_cast<RunObject*>(object)->block, nullptr)) {
+    block->has_handle = false;
+    if (block->has_fired) log_unseen(block);
+    block->run.release();
+  }
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -235,7 +239,9 @@ PyType_Spec ready_spec = {"tailrace._core._Ready", sizeof(ReadyObject), 0,
 // Takes over one reference of the block.
 PyObject* make_run(RunBlock* block) {
   PyObject* object = run_type->tp_alloc(run_type, 0);
-  if (object != nullptr) reinterpret_cast<RunObject*>(object)->block = block;
+  if (object == nullptr) return nullptr;
+  reinterpret_cast<RunObject*>(object)->block = block;
+  block->has_handle = true;
   return object;
 }
 

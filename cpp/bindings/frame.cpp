@@ -8,12 +8,13 @@ namespace tailrace::bindings {
 thread_local Frame* top_frame = nullptr;
 Frame* all_frames = nullptr;
 
-Frame::Frame(RuntimeObject* runtime_, RunBlock* block_, PyObject* task_, PyObject* label_, const char* thread_,
-             std::int64_t started)
+Frame::Frame(RuntimeObject* runtime_, RunBlock* block_, PyObject* task_, PyObject* label_, sched::Worker* worker_,
+             const char* thread_, std::int64_t started)
     : runtime{runtime_},
       block{block_},
       task{task_},
       label{label_},
+      worker{worker_},
       thread{thread_},
       started_ns{started},
       ident{PyThread_get_thread_ident()},
@@ -30,6 +31,29 @@ void Frame::leave() noexcept {
   if (outer != nullptr) outer->innermost = true;
   if (next != nullptr) next->previous = previous;
   (previous != nullptr ? previous->next : all_frames) = next;
+}
+
+void Frame::enter_body(bool opens) {
+  if (worker != nullptr) return worker->enter_body(opens);
+  if ((opened_ = opens)) begin_wait();
+}
+
+void Frame::leave_body() {
+  if (worker != nullptr) return worker->leave_body();
+  if (opened_) end_wait();
+}
+
+void Frame::begin_wait() {
+  if (worker != nullptr) return worker->open_body();
+  if (current_guest == nullptr) return;
+  ++stepped_out_;
+  current_guest->step_out();
+}
+
+void Frame::end_wait() {
+  if (stepped_out_ == 0) return;
+  --stepped_out_;
+  current_guest->step_in();
 }
 
 py::object current_runtime() {

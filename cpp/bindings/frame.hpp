@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bindings.hpp"
+#include "tailrace/sched/worker.hpp"
 
 namespace tailrace::bindings {
 
@@ -14,8 +15,14 @@ struct RunBlock;
 
 struct Frame {
   // Either a step of a run (block, step) or a submitted task (task, step is its callable's name).
-  Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, const char* thread,
-        std::int64_t started_ns);
+  Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, sched::Worker* worker,
+        const char* thread, std::int64_t started_ns);
+  // Around the body: `opens` lets others run beside it.
+  void enter_body(bool opens);
+  void leave_body();
+  // The body is about to wait, or has waited, for other work: others must be let in whatever was thought of it.
+  void begin_wait();
+  void end_wait();
   // Not a destructor: a thread that is ended at interpreter exit unwinds without the GIL and must not touch the list.
   void leave() noexcept;
   Frame(const Frame&) = delete;
@@ -25,6 +32,7 @@ struct Frame {
   RunBlock* const block;
   PyObject* const task;
   PyObject* const label;
+  sched::Worker* const worker;  // null on a thread that is not a worker's
   const char* const thread;
   const std::int64_t started_ns;
   const unsigned long ident;
@@ -32,6 +40,10 @@ struct Frame {
   Frame* next = nullptr;  // in the list of all
   Frame* previous = nullptr;
   bool innermost = true;
+
+ private:
+  bool opened_ = false;
+  int stepped_out_ = 0;
 };
 
 extern thread_local Frame* top_frame;

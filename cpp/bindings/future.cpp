@@ -84,22 +84,18 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
   RuntimeObject* runtime = f->runtime;
   const bool is_virtual = runtime != nullptr && runtime->is_virtual;
   const std::int64_t began = is_virtual ? runtime->now_ns() : base::monotonic_ns();
-  Cost unknown;
-  const bool is_short = runtime != nullptr && runtime->state->costs.of(f->fn).is_short();
 
   const Ref fn = Ref::borrow(f->fn);
-  Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), thread, began};
-  if (worker != nullptr) worker->enter_body(!is_short);
+  Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), worker, thread, began};
+  if (runtime != nullptr) frame.enter_body(runtime->state->costs.of(fn.get()).opens_gate());
   PyObject* value = call_task(f);
-  if (worker != nullptr) worker->leave_body();
+  if (runtime != nullptr) frame.leave_body();
   frame.leave();
 
   const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
   if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took);
   if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   PyObject* error = value == nullptr ? take_raised() : nullptr;
-  const bool interrupt = error != nullptr && worker == nullptr && PyErr_GivenExceptionMatches(error, PyExc_KeyboardInterrupt) != 0;
-  (void)interrupt;
   end_task(f, TaskState::kFinished, value, error);
 }
 

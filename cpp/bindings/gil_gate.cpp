@@ -23,7 +23,23 @@ void GilKeeper::worker_stopping(sched::Worker& worker) {
   worker.keeper_state = nullptr;
 }
 
-void GilKeeper::enter(sched::Worker& worker) { PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state)); }
+void GilKeeper::enter(sched::Worker& worker) {
+  constexpr std::int64_t kPatienceNs = 5'000'000;  // CPython's switch interval: no guest keeps a worker out for longer
+  PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state));
+  if (guests.busy == 0) return;
+  guests.awaited = true;
+  const std::uint32_t seen = guests.left.load(base::relaxed);  // relaxed: both sides hold the GIL around it
+  worker.keeper_state = PyEval_SaveThread();
+  base::StdAtomics::park(guests.left, seen, kPatienceNs);
+  PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state));
+  guests.awaited = false;
+}
+
+void GuestRoom::leave() noexcept {
+  if (--busy > 0 || !awaited) return;
+  left.fetch_add(1, base::relaxed);  // relaxed: the GIL carries what the guest did
+  base::StdAtomics::unpark(left, 1);
+}
 
 void GilKeeper::leave(sched::Worker& worker) { worker.keeper_state = PyEval_SaveThread(); }
 

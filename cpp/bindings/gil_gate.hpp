@@ -7,10 +7,22 @@
 #pragma once
 
 #include "bindings.hpp"
+#include "tailrace/base/atomic.hpp"
 #include "tailrace/sched/gate_keeper.hpp"
 #include "tailrace/sched/worker.hpp"
 
 namespace tailrace::bindings {
+
+// Threads that are not workers and run short bodies under the GIL: a worker that comes in while one is at it lets it
+// finish, since two that take turns at every small GIL release (each NumPy call) cost more than both in a row.
+struct GuestRoom {
+  int busy = 0;                       // under the GIL
+  bool awaited = false;               // a worker waits for `busy` to fall to zero
+  base::atomic<std::uint32_t> left{0};  // bumped when it does
+
+  void enter() noexcept { ++busy; }
+  void leave() noexcept;
+};
 
 class GilKeeper final : public sched::GateKeeper {
  public:
@@ -21,6 +33,8 @@ class GilKeeper final : public sched::GateKeeper {
   void enter(sched::Worker& worker) override;
   void leave(sched::Worker& worker) override;
   sched::ThreadHooks thread_hooks() override;
+
+  GuestRoom guests;
 
  private:
   PyInterpreterState* interpreter_;

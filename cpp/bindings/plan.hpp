@@ -37,11 +37,14 @@ struct PlanObject {
   int free_count;
   std::uint32_t starts;      // since the estimate was made
   bool is_short;             // all steps are known, and together they fit the budget of a loop thread
+  bool spreads;              // a step of it opens the gate, or runs elsewhere
 };
 
 extern PyTypeObject* plan_type;
 
 // Do all steps together take less than kShortNs, as far as is known?
 bool plan_is_short(PlanObject* plan);
+// Could another thread do something useful for a run beside the one that has it?
+bool plan_spreads(PlanObject* plan);
 
 }  // namespace tailrace::bindings

@@ -11,7 +11,6 @@ void free_block(RunBlock* block);
 namespace {
 
 constexpr int kFreeBlocks = 256;             // kept by a plan
-constexpr std::int64_t kSharePaysNs = 50'000;  // siblings worth a worker's wake (22 us) and its turn at the GIL
 
 // Where the last body of this thread ended: the next one of the same pass starts there.
 thread_local std::int64_t boundary_ns = 0;
@@ -131,7 +130,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   for (Py_ssize_t i = 0; i < plan->arg_count; ++i) block->values[i] = Py_NewRef(PyTuple_GET_ITEM(args, i));
   for (std::size_t i = 0; i < plan->specs->size(); ++i) block->records[i] = NodeRecord{};
   block->nested = nested;
-  block->retrieved = block->begun = block->armed = false;
+  block->retrieved = block->begun = block->armed = block->has_handle = block->has_fired = false;
   block->error_node = -1;
   block->ticket.priority = static_cast<sched::Priority>(priority);
   block->random = runtime->is_virtual ? &runtime->scheduler().worker(0).random() : nullptr;
@@ -171,10 +170,10 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
   const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
   record.thread = worker != nullptr ? worker->name().c_str() : blocking ? "blocking" : "caller";
   record.started_ns = boundary_ns;
-  Frame frame{block.runtime, &block, nullptr, spec.label, record.thread, boundary_ns};
-  if (worker != nullptr) worker->enter_body(!step.cost.is_short());
+  Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
+  frame.enter_body(step.cost.opens_gate());
   PyObject* value = call_body(spec, block);
-  if (worker != nullptr) worker->leave_body();
+  frame.leave_body();
   frame.leave();
 
   const std::int64_t began = record.started_ns;
@@ -214,9 +213,9 @@ void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
   launch_async(this, node);
 }
 
-void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t count, sched::Worker*) {
-  const Cost& cost = static_cast<const NodeSpec*>(run.plan().node(top).arg)->step->cost;
-  if (runtime->is_virtual || !cost.known() || cost.mean_ns * count > kSharePaysNs) post_ticket(this);
+// Short siblings are run by who made them ready: another thread could only take turns at the GIL with it.
+void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t, sched::Worker*) {
+  if (runtime->is_virtual || static_cast<const NodeSpec*>(run.plan().node(top).arg)->step->cost.opens_gate()) post_ticket(this);
 }
 
 void RunBlock::settled(flow::Run&, base::Outcome outcome) {
@@ -244,15 +243,13 @@ void RunBlock::fired(flow::Run&) {
     if (static_cast<int>(i) != output) Py_CLEAR(values[i]);
   }
   Py_CLEAR(context);
+  has_fired = true;
+  if (!has_handle) log_unseen(this);  // before `drain` may return
   live_ended(runtime);
   run.release();
 }
 
 void RunBlock::released(flow::Run&) {
-  if (!retrieved && run.ending.outcome() == base::Outcome::kFailed && error != nullptr && hooks.log_failure != nullptr) {
-    const Ref ignored = Ref::steal(PyObject_CallFunctionObjArgs(hooks.log_failure, plan->name, error, nullptr));
-    if (!ignored) PyErr_WriteUnraisable(hooks.log_failure);
-  }
   for (std::size_t i = 0; i < value_count(plan); ++i) Py_CLEAR(values[i]);
   Py_CLEAR(error);
   Py_CLEAR(loop);
@@ -286,7 +283,7 @@ void RunBlock::Ticket::run(sched::Worker* worker) {
       if (r.has_ready()) post_ticket(&block);
     }
   } else if (node != flow::kNoNode) {
-    if (r.has_ready() && !block.plan->is_short) post_ticket(&block);
+    if (r.has_ready() && plan_spreads(block.plan)) post_ticket(&block);
     r.work(node, worker);
   }
   r.release();
@@ -404,10 +401,13 @@ int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help) {
   }
   if (!block->begun) start_block(block, false);
   if (block->done()) return 1;
-  RunBlock* waiter = top_frame != nullptr ? top_frame->block : nullptr;
-  if (waiter != nullptr) waiter->waits_for = block;
+  Frame* const inside = top_frame;
+  if (inside == nullptr) return wait_ended(block, deadline_ns);
+  if (inside->block != nullptr) inside->block->waits_for = block;
+  inside->begin_wait();
   const int ended = wait_ended(block, deadline_ns);
-  if (waiter != nullptr) waiter->waits_for = nullptr;
+  inside->end_wait();
+  if (inside->block != nullptr) inside->block->waits_for = nullptr;
   return ended;
 }
 
@@ -431,6 +431,13 @@ void raise_ending(RunBlock* block) {
       if (block->error != nullptr) return raise(block->error);  // KeyboardInterrupt
       return raise_hooked("cancelled", Py_BuildValue("{s:O}", "workflow", workflow));
   }
+}
+
+void log_unseen(RunBlock* block) {
+  if (block->retrieved || block->run.ending.outcome() != base::Outcome::kFailed || hooks.log_failure == nullptr) return;
+  block->retrieved = true;
+  const Ref ignored = Ref::steal(PyObject_CallFunctionObjArgs(hooks.log_failure, block->plan->name, block->error, nullptr));
+  if (!ignored) PyErr_WriteUnraisable(hooks.log_failure);
 }
 
 bool cancel_block(RunBlock* block) {

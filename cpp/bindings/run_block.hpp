@@ -65,6 +65,8 @@ struct RunBlock final : flow::Host {
   bool retrieved = false;            // somebody has seen how it ended
   bool armed = false;                // the deadline timer holds a reference
   bool begun = false;
+  bool has_handle = false;           // a Run object, which logs what nobody asked for when it goes
+  bool has_fired = false;
   RunBlock* next = nullptr;          // in the runtime's list, or in the plan's free list
   RunBlock* previous = nullptr;
 
@@ -102,6 +104,9 @@ int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help);
 PyObject* take_result(RunBlock* block);
 // Sets the exception that an awaiter of a run that did not end well gets.
 void raise_ending(RunBlock* block);
+
+// A failure that nobody has seen goes to the log, once.
+void log_unseen(RunBlock* block);
 
 // Settles as cancelled; false when it had ended.
 bool cancel_block(RunBlock* block);

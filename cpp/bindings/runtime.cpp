@@ -50,16 +50,36 @@ void live_ended(RuntimeObject* runtime) {
   base::StdAtomics::unpark(state.quiet, INT32_MAX);
 }
 
+thread_local GuestSlot* current_guest = nullptr;
+
 GuestSlot::GuestSlot(RuntimeObject* runtime)
     : runtime_{runtime},
+      outer_{current_guest},
       // A thread inside a body of this runtime has its place already.
       counted_{top_frame == nullptr || top_frame->runtime != runtime} {
-  granted_ = !counted_ || runtime->state->guest_slots > 0;
-  if (granted_ && counted_) --runtime->state->guest_slots;
+  if (!(granted_ = !counted_) && runtime->state->guest_slots > 0) {
+    // We hold the GIL, so whoever is inside a short body has let go of it for a moment: taking turns would cost both.
+    granted_ = room().busy == 0 && runtime->scheduler().lane().gate.closed_body() == 0;
+  }
+  if (!granted_ || !counted_) return;
+  --runtime->state->guest_slots;
+  room().enter();
+  current_guest = this;
 }
 
 void GuestSlot::leave() noexcept {
-  if (granted_ && counted_) ++runtime_->state->guest_slots;
+  if (!granted_ || !counted_) return;
+  current_guest = outer_;
+  room().leave();
+  ++runtime_->state->guest_slots;
+}
+
+void GuestSlot::step_out() noexcept {
+  if (out_++ == 0) room().leave();
+}
+
+void GuestSlot::step_in() noexcept {
+  if (--out_ == 0) room().enter();
 }
 
 int drive_step(RuntimeObject* runtime, std::int64_t limit_ns) {

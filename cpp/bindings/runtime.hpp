@@ -97,11 +97,20 @@ class GuestSlot {
   explicit GuestSlot(RuntimeObject* runtime);
   void leave() noexcept;
   bool granted() const noexcept { return granted_; }
+  // Around a long body or a wait: the guest is not at short work meanwhile. May nest.
+  void step_out() noexcept;
+  void step_in() noexcept;
 
  private:
+  GuestRoom& room() noexcept { return runtime_->state->keeper.guests; }
+
   RuntimeObject* runtime_;
+  GuestSlot* outer_;
   bool granted_;
   bool counted_;
+  int out_ = 0;
 };
+
+extern thread_local GuestSlot* current_guest;  // the one that counts for what this thread runs now
 
 }  // namespace tailrace::bindings

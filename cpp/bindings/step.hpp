@@ -10,7 +10,10 @@
 
 namespace tailrace::bindings {
 
-inline constexpr std::int64_t kShortNs = 50'000;  // bodies up to this never open the gate, and may run on a loop thread
+inline constexpr std::int64_t kShortNs = 50'000;  // what may run on an event loop's thread, or after a blocking step
+// From here on a body opens the gate: another worker then waits for the GIL, which is only worth its wake (22 us) and
+// the turns at every GIL release if the body lets go of the GIL for long.
+inline constexpr std::int64_t kLongNs = 200'000;
 
 enum class StepKind : int { kSync = 0, kAsync = 1, kBlocking = 2 };
 
@@ -25,7 +28,7 @@ struct Cost {
     high_ns = ns > high_ns ? ns : high_ns - (high_ns - ns) / 64;
   }
   bool known() const noexcept { return calls >= 2; }
-  bool is_short() const noexcept { return known() && mean_ns <= kShortNs; }
+  bool opens_gate() const noexcept { return !known() || mean_ns >= kLongNs; }
   // Fits, with what was learnt, into `ns`.
   bool fits(std::int64_t ns) const noexcept { return known() && high_ns < ns; }
 };

@@ -36,11 +36,26 @@ def check_source(workflow: str, source: object) -> Iterator[Any] | AsyncIterator
     raise TypeError(f"workflow {workflow!r}: stream needs an iterable, sync or async, got {source!r}")
 
 
-def run_map(start: Callable[[Any], Run], items: Iterator[Any], limit: int, runtime: Runtime) -> Iterator[Any]:
-    """Yield the result of `start(item)` for each item, with at most `limit` runs in flight."""
+def run_map(
+    start: Callable[[Any], Run],
+    call: Callable[[Any], Any] | None,
+    spreads: Callable[[], bool],
+    items: Iterator[Any],
+    limit: int,
+    runtime: Runtime,
+) -> Iterator[Any]:
+    """Yield the result for each item: `call(item)` while a run does not spread, else of at most `limit` runs."""
     runs: deque[Run] = deque()
     try:
         for item in items:
+            if call is not None and not runs and not spreads():
+                try:
+                    value = call(item)
+                except Overloaded:
+                    pass  # others fill the runtime: wait for a place below
+                else:
+                    yield value
+                    continue
             if len(runs) >= limit:
                 yield runs.popleft().result()
             while True:

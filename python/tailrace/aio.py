@@ -16,6 +16,7 @@ from typing import Any
 
 from tailrace import _core, _shutdown
 from tailrace.errors import BackendUnavailable, RuntimeClosed
+from tailrace.run import virtual_runs
 
 __all__ = ["await_run", "launch_async", "sleep"]
 
@@ -107,7 +108,7 @@ def _wait(run: _core.Run) -> Generator[Any, None, Any]:
             f"to await a run of workflow {run.workflow!r} an asyncio event loop must be running; "
             "outside of one write run.result()"
         )
-    clock = getattr(getattr(run, "runtime", None), "clock", None)
+    clock = virtual_runs.get(run) if virtual_runs else None
     if clock is not None and clock.loop is not loop:
         run.exception()  # nobody else drives a virtual runtime: waiting for it does
         return _outcome(run)

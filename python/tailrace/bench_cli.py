@@ -48,7 +48,10 @@ def main(argv: Sequence[str]) -> int:
     progress.clear()
     print(_host())
     print(rows.table(found))
-    print("\nx: how many times better tailrace is. A time is only good beside another one of the same run.")
+    print(
+        "\nx: how many times better tailrace is. A time is only good beside another one of the same run.\n"
+        "TPE: concurrent.futures.ThreadPoolExecutor."
+    )
     if args.json is not None:
         rows.write_json(args.json, found)
         print(f"written: {args.json}")

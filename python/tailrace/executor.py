@@ -5,7 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,9 +69,10 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
             raise ValueError(f"max_workers must be greater than 0, got {max_workers}")
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
-        begin = partial(initializer, *initargs) if initializer is not None and initargs else initializer
         name = thread_name_prefix or f"tailrace.Executor-{next(_numbers)}"
-        super().__init__(name, max_workers, begin)
+        super().__init__(
+            name, max_workers, partial(_begin_thread, name, itertools.count(), initializer, initargs)
+        )
         self._max_workers = max_workers
         _shutdown.remember(self)
 
@@ -96,6 +98,15 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
         """Return all counters, as one immutable snapshot."""
         raw = self.statistics_raw()
         return pick(ExecutorStatistics, raw)
+
+
+def _begin_thread(
+    prefix: str, numbers: Iterator[int], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    # A native thread is unknown to `threading`, whose name for it would say nothing in a log.
+    threading.current_thread().name = f"{prefix}_{next(numbers)}"
+    if initializer is not None:
+        initializer(*initargs)
 
 
 _hooks.install()

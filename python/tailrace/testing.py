@@ -58,7 +58,7 @@ class VirtualClock:
     def now_s(self) -> float:
         """Virtual seconds since the runtime was made."""
         runtime = None if self._runtime is None else self._runtime()
-        if runtime is not None and not runtime.closed:
+        if runtime is not None:
             self._last_s = runtime.virtual_now_s()
         return self._last_s
 

@@ -13,6 +13,7 @@ from tailrace import _core, _picture, _streams, _trace
 from tailrace._definition import Definition
 from tailrace.errors import WorkflowError
 from tailrace.priority import Priority
+from tailrace.run import virtual_runs
 from tailrace.runtime import Runtime, resolve, running_loop
 from tailrace.step import Step, StepStatistics
 
@@ -93,8 +94,14 @@ class Handle(Generic[P, R]):
         if plan is None or kwargs or len(args) != definition.arity:
             plan, args = definition.compiled(), definition.bind(args, kwargs)  # type: ignore[assignment]
         runtime = resolve() if self._runtime is None else self._runtime
-        loop = running_loop() if runtime.clock is None else None  # virtual time has a loop of its own
-        return plan.start(runtime, args, self._priority, self._deadline_s, loop)
+        clock = runtime.clock
+        if clock is None:
+            return plan.start(runtime, args, self._priority, self._deadline_s, running_loop())
+        run = plan.start(
+            runtime, args, self._priority, self._deadline_s, None
+        )  # virtual time has its own loop
+        virtual_runs[run] = clock
+        return run
 
     def map(self, iterable: Iterable[Any], *, concurrency: int | None = None) -> Iterator[R]:
         """Run the workflow for every item; yield the results in order.
@@ -116,9 +123,12 @@ class Handle(Generic[P, R]):
         limit = _streams.check_concurrency(
             self._definition.name, 8 * runtime.workers + 24 if concurrency is None else concurrency
         )
-        self._definition.compiled()
-        start = cast(Callable[..., _core.Run], self._on(runtime).start)
-        return _streams.run_map(start, iter(iterable), min(limit, runtime.max_pending), runtime)
+        plan = self._definition.compiled()
+        here = self._on(runtime)
+        start = cast(Callable[..., _core.Run], here.start)
+        # Where no second thread could help, a run is done here, without the way to a worker and back.
+        call = here if runtime.clock is None else None
+        return _streams.run_map(start, call, plan.spreads, iter(iterable), min(limit, runtime.max_pending), runtime)
 
     def stream(self, source: Iterable[Any] | AsyncIterable[Any], concurrency: int = 64) -> AsyncIterator[R]:
         """Run the workflow for every item of a sync or async source; yield the results in order.

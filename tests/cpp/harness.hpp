@@ -93,9 +93,9 @@ inline int run_all(int argc, char** argv) {
 
 }  // namespace tailrace::test
 
-#define TEST(name)                                                                     \
-  static void test_##name();                                                           \
-  static const ::tailrace::test::Registration register_##name{#name, &test_##name};    \
+#define TEST(name)                                                                  \
+  static void test_##name();                                                        \
+  static const ::tailrace::test::Registration register_##name{#name, &test_##name}; \
   static void test_##name()
 
 #define CHECK(condition)                                                                              \
@@ -103,23 +103,23 @@ inline int run_all(int argc, char** argv) {
     if (!(condition)) ::tailrace::test::report(__FILE__, __LINE__, "CHECK(" #condition ") is false"); \
   } while (false)
 
-#define CHECK_EQ(left, right)                                                                                \
-  do {                                                                                                       \
-    const auto& check_left = (left);                                                                         \
-    const auto& check_right = (right);                                                                       \
-    if (!(check_left == check_right))                                                                        \
-      ::tailrace::test::report(__FILE__, __LINE__, "CHECK_EQ(" #left ", " #right "): " +                     \
-                                                       ::tailrace::test::shown(check_left) + " is not " +    \
-                                                       ::tailrace::test::shown(check_right));                \
+#define CHECK_EQ(left, right)                                                                              \
+  do {                                                                                                     \
+    const auto& check_left = (left);                                                                       \
+    const auto& check_right = (right);                                                                     \
+    if (!(check_left == check_right))                                                                      \
+      ::tailrace::test::report(__FILE__, __LINE__,                                                         \
+                               "CHECK_EQ(" #left ", " #right "): " + ::tailrace::test::shown(check_left) + \
+                                   " is not " + ::tailrace::test::shown(check_right));                     \
   } while (false)
 
-#define CHECK_THROWS(type, ...)                                                                    \
-  do {                                                                                             \
-    bool check_thrown = false;                                                                     \
-    try {                                                                                          \
-      __VA_ARGS__;                                                                                 \
-    } catch (const type&) {                                                                        \
-      check_thrown = true;                                                                         \
-    }                                                                                              \
+#define CHECK_THROWS(type, ...)                                                                        \
+  do {                                                                                                 \
+    bool check_thrown = false;                                                                         \
+    try {                                                                                              \
+      __VA_ARGS__;                                                                                     \
+    } catch (const type&) {                                                                            \
+      check_thrown = true;                                                                             \
+    }                                                                                                  \
     if (!check_thrown) ::tailrace::test::report(__FILE__, __LINE__, #__VA_ARGS__ " throws no " #type); \
   } while (false)

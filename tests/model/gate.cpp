@@ -242,15 +242,23 @@ TEST(the_check_of_the_gate_catches_its_mutants) {
   catches<TakenOver<Bug::kNoticeBeforeOpen>>("the lane is looked at before the permit is open", small);
   catches<Opens<Bug::kPopsWhileOpen>>("a holder that lost its permit goes on popping", small);
   catches<Watched<Bug::kNoWatch>>("the watch is not called", {.preemptions = 1, .stale_loads = 0});
-  catches<Shorts<>>("the release of the permit only releases", weakened("word_.store(with(ticket, kFree), base::seq_cst)", std::memory_order_release));
-  catches<Shorts<>>("the release of the permit is relaxed", weakened("word_.store(with(ticket, kFree), base::seq_cst)", std::memory_order_relaxed));
-  catches<Shorts<>>("a pusher reads the permit acquire", weakened("takeable(word_.load(base::seq_cst))", std::memory_order_acquire));
-  catches<TakenOver<>>("opening only releases", weakened("return word_.store(with(ticket, kOpen), base::seq_cst)", std::memory_order_release));
-  catches<Opens<>>("taking the permit acquires nothing", weakened("compare_exchange_weak(word, mine", std::memory_order_relaxed));
-  catches<Opens<>>("opening is relaxed", weakened("return word_.store(with(ticket, kOpen), base::seq_cst)", std::memory_order_relaxed));
+  catches<Shorts<>>("the release of the permit only releases",
+                    weakened("word_.store(with(ticket, kFree), base::seq_cst)", std::memory_order_release));
+  catches<Shorts<>>("the release of the permit is relaxed",
+                    weakened("word_.store(with(ticket, kFree), base::seq_cst)", std::memory_order_relaxed));
+  catches<Shorts<>>("a pusher reads the permit acquire",
+                    weakened("takeable(word_.load(base::seq_cst))", std::memory_order_acquire));
+  catches<TakenOver<>>("opening only releases",
+                       weakened("return word_.store(with(ticket, kOpen), base::seq_cst)", std::memory_order_release));
+  catches<Opens<>>("taking the permit acquires nothing",
+                   weakened("compare_exchange_weak(word, mine", std::memory_order_relaxed));
+  catches<Opens<>>("opening is relaxed",
+                   weakened("return word_.store(with(ticket, kOpen), base::seq_cst)", std::memory_order_relaxed));
   catches<Watched<>>("the watch opens acq_rel", random("compare_exchange_strong(closed", std::memory_order_acq_rel));
-  catches<WatchDozes>("the permit is taken acq_rel", weakened("compare_exchange_weak(word, mine", std::memory_order_acq_rel));
-  catches<Watched<>>("closing is relaxed", random("word_.store(with(ticket, kClosed), base::release)", std::memory_order_relaxed));
+  catches<WatchDozes>("the permit is taken acq_rel",
+                      weakened("compare_exchange_weak(word, mine", std::memory_order_acq_rel));
+  catches<Watched<>>("closing is relaxed",
+                     random("word_.store(with(ticket, kClosed), base::release)", std::memory_order_relaxed));
 }
 
 }  // namespace

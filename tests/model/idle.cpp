@@ -25,7 +25,8 @@ struct Count {
   bool take() {
     int seen = ready.load(std::memory_order_relaxed);
     while (seen > 0) {
-      if (ready.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+      if (ready.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire, std::memory_order_relaxed))
+        return true;
     }
     return false;
   }
@@ -200,17 +201,22 @@ TEST(the_check_of_idle_catches_its_mutants) {
   catches<EndlessBody<Count, Bug::kNoLookAfterSearch>>("the last searcher does not look again", small);
   catches<EndlessBody<Count, Bug::kStopsSearching>>("work found at the last look is taken without searching on", small);
   catches<SlowWaker>("a sleep begins while an old wake is due",
-                     {.preemptions = 3, .stale_loads = 0, .mutants = {{"while (mine.word.load", std::memory_order_acquire, 0}}});
+                     {.mutants = {{"while (mine.word.load", std::memory_order_acquire, 0}}, .random = 2'000'000});
   auto weakened = [&](const char* text, Order order) {
     Bounds bounds = small;
     bounds.mutants = {{text, order}};
     return bounds;
   };
-  catches<OneProducer<Count>>("the sleeper shows itself acq_rel", weakened("fetch_or(mask(id), base::seq_cst)", std::memory_order_acq_rel));
-  catches<OneProducer<Count>>("notify reads the sleepers acquire", weakened(".load(base::seq_cst);", std::memory_order_acquire));
-  catches<EndlessBody<Count>>("notify reads the searchers relaxed", weakened("searching_.load(base::seq_cst) > 0", std::memory_order_relaxed));
-  catches<OneProducer<Deque>>("a push to the deque only releases", weakened("bottom_.store(b + 1, base::seq_cst)", std::memory_order_release));
-  catches<OneProducer<Lane>>("a push to the lane only releases", weakened("tail_.store(t + 1, base::seq_cst)", std::memory_order_release));
+  catches<OneProducer<Count>>("the sleeper shows itself acq_rel",
+                              weakened("fetch_or(mask(id), base::seq_cst)", std::memory_order_acq_rel));
+  catches<OneProducer<Count>>("notify reads the sleepers acquire",
+                              weakened(".load(base::seq_cst);", std::memory_order_acquire));
+  catches<EndlessBody<Count>>("notify reads the searchers relaxed",
+                              weakened("searching_.load(base::seq_cst) > 0", std::memory_order_relaxed));
+  catches<OneProducer<Deque>>("a push to the deque only releases",
+                              weakened("bottom_.store(b + 1, base::seq_cst)", std::memory_order_release));
+  catches<OneProducer<Lane>>("a push to the lane only releases",
+                             weakened("tail_.store(t + 1, base::seq_cst)", std::memory_order_release));
 }
 
 }  // namespace

@@ -124,8 +124,10 @@ TEST(the_lane_gives_each_cell_once_and_whole) {
 }
 
 TEST(the_check_of_the_lane_catches_its_mutants) {
-  catches<Empty<Lane>>("the push publishes relaxed", {.mutants = {{"tail_.store(t + 1, base::seq_cst)", std::memory_order_relaxed}}});
-  catches<Empty<Lane>>("the claim reads tail_ relaxed", {.mutants = {{"tail_.load(base::acquire)", std::memory_order_relaxed}}});
+  catches<Empty<Lane>>("the push publishes relaxed",
+                       {.mutants = {{"tail_.store(t + 1, base::seq_cst)", std::memory_order_relaxed}}});
+  catches<Empty<Lane>>("the claim reads tail_ relaxed",
+                       {.mutants = {{"tail_.load(base::acquire)", std::memory_order_relaxed}}});
   catches<Full<Broken<true, false>>>("cells are copied after the claim", {});
   catches<Full<Broken<false, true>>>("the producer does not ask whether the lane is full", {});
   const Result unchanged = explore<Full<Broken<false, false>>>({.preemptions = 2, .stale_loads = 1});

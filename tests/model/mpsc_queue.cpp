@@ -112,8 +112,10 @@ TEST(the_queue_may_change_its_consumer) {
 }
 
 TEST(the_check_of_the_queue_catches_its_mutants) {
-  catches<Shipped>("push releases nothing", {.mutants = {{"compare_exchange_weak(seen, node", std::memory_order_relaxed}}});
-  catches<Shipped>("the consumer acquires nothing", {.mutants = {{"head_.exchange(nullptr, base::acquire)", std::memory_order_relaxed}}});
+  catches<Shipped>("push releases nothing",
+                   {.mutants = {{"compare_exchange_weak(seen, node", std::memory_order_relaxed}}});
+  catches<Shipped>("the consumer acquires nothing",
+                   {.mutants = {{"head_.exchange(nullptr, base::acquire)", std::memory_order_relaxed}}});
   catches<TwoPushers<LinkedLate>>("the link is made after the push", {});
   catches<HandedOn<std::memory_order_relaxed>>("the right is handed on relaxed", {});
 }

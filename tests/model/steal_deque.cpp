@@ -111,12 +111,18 @@ TEST(the_deque_gives_each_item_once_while_it_grows) {
 }
 
 TEST(the_check_of_the_deque_catches_its_mutants) {
-  catches<LastItem>("pop hides its claim: bottom_.store(b) released", {.mutants = {{"bottom_.store(b, base::seq_cst)", std::memory_order_release}}});
-  catches<LastItem>("pop reads top_ acquire", {.mutants = {{"std::int64_t t = top_.load(base::seq_cst);", std::memory_order_acquire}}});
-  catches<LastItem>("a thief reads bottom_ acquire", {.mutants = {{"t >= bottom_.load(base::seq_cst)", std::memory_order_acquire}}});
-  catches<Refilled>("push publishes relaxed", {.mutants = {{"bottom_.store(b + 1, base::seq_cst)", std::memory_order_relaxed}}});
-  catches<Grown>("a grown ring is published relaxed", {.mutants = {{"ring_.store(rings_.back().get(), base::release)", std::memory_order_relaxed}}});
-  catches<Grown>("a thief reads the ring relaxed", {.mutants = {{"ring_.load(base::acquire)", std::memory_order_relaxed}}});
+  catches<LastItem>("pop hides its claim: bottom_.store(b) released",
+                    {.mutants = {{"bottom_.store(b, base::seq_cst)", std::memory_order_release}}});
+  catches<LastItem>("pop reads top_ acquire",
+                    {.mutants = {{"std::int64_t t = top_.load(base::seq_cst);", std::memory_order_acquire}}});
+  catches<LastItem>("a thief reads bottom_ acquire",
+                    {.mutants = {{"t >= bottom_.load(base::seq_cst)", std::memory_order_acquire}}});
+  catches<Refilled>("push publishes relaxed",
+                    {.mutants = {{"bottom_.store(b + 1, base::seq_cst)", std::memory_order_relaxed}}});
+  catches<Grown>("a grown ring is published relaxed",
+                 {.mutants = {{"ring_.store(rings_.back().get(), base::release)", std::memory_order_relaxed}}});
+  catches<Grown>("a thief reads the ring relaxed",
+                 {.mutants = {{"ring_.load(base::acquire)", std::memory_order_relaxed}}});
 }
 
 }  // namespace

@@ -29,7 +29,10 @@ LEFT = {
     "an async step": "run = tr.workflow(lambda: nap()).options(runtime=rt).start(); begun.wait()",
     "a thread that waits for a run": (
         "run = tr.workflow(lambda: wait()).options(runtime=rt).start(); begun.wait()\n"
-        "threading.Thread(target=lambda: run.exception(), daemon=True).start()"
+        "def ask():\n"
+        "    try: run.result()\n"
+        "    except tr.Cancelled: pass\n"
+        "threading.Thread(target=ask, daemon=True).start()"
     ),
     "a busy executor": "ex = tr.Executor(max_workers=1); [ex.submit(body) for _ in range(3)]; begun.wait()",
     "a runtime inside its with block": "rt.__enter__(); tr.workflow(lambda: wait()).start(); begun.wait()",

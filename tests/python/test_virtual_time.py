@@ -74,8 +74,12 @@ def test_nothing_to_run_and_no_timer_is_stalled_with_what_waits_and_the_seed(vir
     async def forever():
         await asyncio.get_running_loop().create_future()
 
-    run = tr.workflow(lambda: forever()).options(runtime=virtual).start()
-    with pytest.raises(tr.Stalled, match="forever") as caught:
+    @tr.workflow
+    def hopeless():
+        return forever()
+
+    run = hopeless.options(runtime=virtual).start()
+    with pytest.raises(tr.Stalled, match="hopeless") as caught:
         run.result()
     assert "VirtualClock(seed=0" in "".join(caught.value.__notes__)
     run.cancel()

@@ -22,8 +22,9 @@ bool BlockingLane::submit(Item* item) {
   queue_.push_back(item);
   // An idle thread may already be promised to an earlier item, so compare with the whole queue.
   if (static_cast<int>(queue_.size()) <= idle_ || alive_ == max_threads_) {
+    const bool wakes = idle_ > 0 && !std::exchange(waking_, true);
     lock.unlock();
-    wake_.notify_one();
+    if (wakes) wake_.notify_one();
     return true;
   }
   reap();
@@ -39,7 +40,9 @@ void BlockingLane::serve() {
     if (!queue_.empty()) {
       Item* item = queue_.front();
       queue_.pop_front();
+      const bool wakes = !queue_.empty() && idle_ > 0 && !std::exchange(waking_, true);
       lock.unlock();
+      if (wakes) wake_.notify_one();
       item->run(nullptr);
       lock.lock();
       continue;
@@ -48,6 +51,7 @@ void BlockingLane::serve() {
     ++idle_;
     const auto woken = wake_.wait_for(lock, std::chrono::nanoseconds{keep_idle_ns_});
     --idle_;
+    waking_ = false;
     if (woken == std::cv_status::timeout && queue_.empty()) break;
   }
   --alive_;
@@ -78,9 +82,11 @@ bool BlockingLane::stop_wait(std::int64_t deadline_ns) {
     const std::lock_guard lock{mutex_};
     threads.swap(threads_);
   }
-  bool all = true;
-  for (Thread& thread : threads) all = thread.join_until(deadline_ns) && all;
-  return all;
+  std::erase_if(threads, [deadline_ns](Thread& thread) { return thread.join_until(deadline_ns); });
+  const std::lock_guard lock{mutex_};
+  // Who is late still uses this lane: kept, so that a later call, or the destructor, waits for it.
+  for (Thread& thread : threads) threads_.push_back(std::move(thread));
+  return threads.empty();
 }
 
 BlockingStatistics BlockingLane::statistics() const {

@@ -191,9 +191,12 @@ bool Scheduler::stop_wait(std::int64_t deadline_ns) {
     threads.swap(threads_);
     if (std::exchange(watch_made_, false)) threads.push_back(std::move(watch_));
   }
-  bool all = blocking_.stop_wait(deadline_ns);
-  for (Thread& thread : threads) all = thread.join_until(deadline_ns) && all;
-  return all;
+  const bool blocking_ended = blocking_.stop_wait(deadline_ns);
+  std::erase_if(threads, [deadline_ns](Thread& thread) { return thread.join_until(deadline_ns); });
+  const std::lock_guard lock{life_mutex_};
+  // Who is late still uses this scheduler: kept, so that a later call, or the destructor, waits for it.
+  for (Thread& thread : threads) threads_.push_back(std::move(thread));
+  return blocking_ended && threads.empty();
 }
 
 void Scheduler::arm(Timer& timer, std::int64_t deadline_ns) {

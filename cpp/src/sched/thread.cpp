@@ -41,10 +41,7 @@ bool Thread::join_until(std::int64_t deadline_ns) {
   // [T2] acquire: pairs with [T1].
   while (shared_->finished.load(base::acquire) == 0) {
     const std::int64_t left = deadline_ns - base::monotonic_ns();
-    if (left <= 0) {
-      pthread_detach(handle_);
-      return false;
-    }
+    if (left <= 0) return false;
     base::StdAtomics::park(shared_->finished, 0, left);
   }
   pthread_join(handle_, nullptr);

@@ -76,6 +76,12 @@ void Worker::leave_body() {
   if (ticket_ != 0 && !scheduler_.lane_.gate.leave_body(ticket_)) ticket_ = 0;
 }
 
+void Worker::open_body() {
+  if (ticket_ != 0 && scheduler_.lane_.gate.force_open(Gate::closed_word(ticket_)) && scheduler_.lane_.has_items()) {
+    scheduler_.idle_.notify();
+  }
+}
+
 bool Worker::take_injected() {
   constexpr std::size_t kBatch = 64;
   queue::Cell cells[kBatch];

@@ -17,7 +17,7 @@ class Histogram {
  public:
   static constexpr int kSubBits = 6;  // 64 buckets an octave: width 1/64, so the middle is within 0.8 %
   static constexpr int kMaxBits = 40;
-  static constexpr int kBuckets = (kMaxBits - kSubBits + 2) << kSubBits;
+  static constexpr int kBuckets = (kMaxBits - kSubBits + 1) << kSubBits;
 
   void record(std::uint64_t value) noexcept {
     auto& bucket = buckets_[static_cast<std::size_t>(index_of(value))];

@@ -65,6 +65,7 @@ class BlockingLane {
   int idle_ = 0;
   int peak_ = 0;
   int made_ = 0;
+  bool waking_ = false;  // one wake is under way; the woken thread wakes the next, so that a burst costs its caller one
   bool stopping_ = false;
 };
 

@@ -56,6 +56,9 @@ class BasicGate {
     return (word & kStateMask) == kClosed ? word : 0;
   }
 
+  // What `closed_body` says while the holder of `ticket` is inside a short one.
+  static std::uint64_t closed_word(Ticket ticket) noexcept { return with(ticket, kClosed); }
+
   // A body that was known as short is long after all: opens it, unless it has just ended.
   bool force_open(std::uint64_t closed) noexcept {
     // [G1] seq_cst: carries [G2] on to the next holder; and the watch's look at the lane must not come before this,

@@ -3,7 +3,7 @@
 // What      A named native thread with a `finished` word to sleep on.
 // Why       A body may block for ever. Stop waits a bounded time, joins who has finished and leaves the others,
 //           which std::thread cannot do.
-// Threads   join_until: one caller. Destruction requires a joined or abandoned thread.
+// Threads   join_until: one caller. A thread that is never joined must not outlive what it uses.
 #pragma once
 
 #include <pthread.h>
@@ -25,7 +25,7 @@ class Thread {
   Thread(Thread&&) = default;
   Thread& operator=(Thread&&) = default;
 
-  // Waits until `deadline_ns` (monotonic) for the thread to end and joins it; false leaves it running, detached.
+  // Waits until `deadline_ns` (monotonic) for the thread to end and joins it; false: it still runs, ask again.
   bool join_until(std::int64_t deadline_ns);
 
   bool finished() const noexcept;

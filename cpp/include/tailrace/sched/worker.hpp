@@ -40,6 +40,8 @@ class Worker {
   // Around a body that runs behind the gate: `open` lets another worker in meanwhile.
   void enter_body(bool open);
   void leave_body();
+  // Inside a body that was thought short and now waits: lets another worker in, as for a long one.
+  void open_body();
 
   // Leaves the gate, if it is held; for a body that must block without it.
   void leave_gate();

@@ -1,0 +1,28 @@
+"""The works of the Python rows: every engine gives the answer that the work expects."""
+
+import pytest
+from tailrace._bench import timing
+
+# P3 takes seconds and P15 sleeps: `tailrace bench` checks their answers itself.
+QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_engine_gives_the_answer_of_its_work(name):
+    [work] = [work for work in timing.all_works() if work.id == name]
+    assert "tailrace" in work.engines
+    for engine, opened in work.engines.items():
+        with opened() as op:
+            timing.check(work, engine, op.call())
+
+
+def test_each_row_of_the_foundation_is_measured():
+    assert {work.id for work in timing.all_works()} >= {
+        "P1",
+        "P1.cold",
+        "P3",
+        "P5",
+        "P5.awaited",
+        "P6",
+        "P15",
+    }
