@@ -90,6 +90,9 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 // Invites a worker to the run.
 void post_ticket(RunBlock* block);
 
+// Works on this thread while each next step is known to fit before `until_ns` (monotonic); the rest goes to a worker.
+void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns);
+
 // On a thread that is not a worker's: goes on with `node` and what follows while it is short, leaves the rest to
 // workers.
 void go_on_shortly(RunBlock* block, flow::NodeIndex node);

@@ -4,7 +4,7 @@
 //           a struct with `kThreads`, `thread(i)` (i from 1), `finally()` and, if parked threads may be left over at
 //           the end, `may_sleep()`. `explore<Scenario>(bounds)` runs it in every order within the bounds.
 // Why       The template that is proved is the template that ships; a mutant weakens one source line of it.
-// Threads   None: the checker is one thread.
+// Threads   None: the checker is one thread. Build it without sanitizers: they do not know the fibers' stacks.
 //
 // Modelled      Every order of atomic accesses within a number of pre-emptions; loads that read old values as C++20
 //               allows them (no acquire, no release, no seq_cst: each shows); release sequences; the single order of

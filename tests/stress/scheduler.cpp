@@ -136,6 +136,32 @@ TEST(a_stop_in_the_middle_ends_every_item_once) {
   }
 }
 
+TEST(drain_waits_for_what_its_thread_submitted_while_others_go_on_submitting) {
+  sched::Scheduler scheduler{{.workers = 2, .spin_ns = 1'000}};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 2; ++i) {
+    others.emplace_back([&] {
+      while (!stop.load(std::memory_order_relaxed)) {
+        scheduler.submit([](sched::Worker*) {});
+        for (int k = 0; k < 50; ++k) base::pause();
+      }
+    });
+  }
+  for (int round = 0; round < amount(3'000); ++round) {
+    std::atomic<bool> ran{false};
+    scheduler.submit([&ran](sched::Worker*) {
+      for (int k = 0; k < 100; ++k) base::pause();
+      ran.store(true);
+    });
+    scheduler.drain();
+    CHECK(ran.load());
+    while (!ran.load()) std::this_thread::yield();  // it still points into this frame
+  }
+  stop = true;
+  for (auto& other : others) other.join();
+}
+
 TEST(runs_of_one_plan_on_several_threads_at_once_do_every_node) {
   std::atomic<std::int64_t> ran{0};
   auto step = [&ran] { ran.fetch_add(1, std::memory_order_relaxed); };

@@ -56,6 +56,11 @@ NodeIndex Run::step(NodeIndex index, sched::Worker* worker) {
     if (verdict == base::Verdict::kDeferred) return kNoNode;
     if (verdict == base::Verdict::kFailed) settle(base::Outcome::kFailed);
   }
+  if (node.successor_count == 1) {  // a link of a chain: no counter, no offer
+    const NodeIndex next = *plan_.successors(node);
+    const Node& successor = plan_.node(next);
+    if (successor.predecessor_count == 1 && !successor.launch) return next;
+  }
   return fire(node, worker);
 }
 

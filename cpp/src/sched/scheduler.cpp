@@ -82,8 +82,13 @@ void Scheduler::push_free(Item* item) {
 
 bool Scheduler::inject(const queue::Cell& cell) {
   Producer* producer = my_producer();
-  if (producer == nullptr || stopping() || !producer->lane.try_push(cell)) return false;
+  if (producer == nullptr || stopping()) return false;
+  // Counted before it is pushed: were it run before it is counted, drain would take it for somebody else's.
   producer->pushed.add();
+  if (!producer->lane.try_push(cell)) {
+    producer->pushed.add(~std::uint64_t{0});  // minus one
+    return false;
+  }
   ensure_started();
   idle_.notify();
   return true;
@@ -141,7 +146,7 @@ bool Scheduler::sees_injected() const {
 bool Scheduler::all_injected_ran() const {
   std::uint64_t ran = 0;
   std::uint64_t pushed = 0;
-  for (const auto& worker : workers_) ran += worker->counters_.injected.read();
+  for (const auto& worker : workers_) ran += worker->counters_.injected.read_published();
   const std::uint32_t lanes = producer_count_.load(base::acquire);  // [P1] acquire: pairs with [P4]
   for (std::uint32_t i = 0; i < lanes; ++i) pushed += producers_[i].load(base::relaxed)->pushed.read();  // relaxed: [P1]
   return ran >= pushed;

@@ -98,7 +98,11 @@ bool Worker::take_injected() {
       using Entry = void (*)(const std::uint64_t*, Worker*);
       reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
     }
-    counters_.injected.add(n);
+    counters_.injected.publish(n);
+    // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
+    if (n < kBatch / 2) {
+      for (int k = 0; k < 32; ++k) base::pause();
+    }
     return true;
   }
   return false;

@@ -17,6 +17,11 @@ class Counter {
   void add(std::uint64_t n = 1) noexcept { value_.store(value_.load(base::relaxed) + n, base::relaxed); }
   std::uint64_t read() const noexcept { return value_.load(base::relaxed); }
 
+  // As add and read, for a count that says "done": what the owner did before it is seen by who reads it.
+  // [M1] release: pairs with [M2].
+  void publish(std::uint64_t n) noexcept { value_.store(value_.load(base::relaxed) + n, base::release); }
+  std::uint64_t read_published() const noexcept { return value_.load(base::acquire); }  // [M2] acquire: with [M1]
+
  private:
   base::atomic<std::uint64_t> value_{0};
 };
