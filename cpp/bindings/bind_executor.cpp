@@ -58,6 +58,8 @@ int executor_init(PyObject* object, PyObject* args, PyObject* kwargs) {
     return -1;
   }
   if (max_workers < 1) return PyErr_Format(PyExc_ValueError, "max_workers must be at least 1, got %d", max_workers), -1;
+  const char* utf8 = PyUnicode_AsUTF8(name);
+  if (utf8 == nullptr) return -1;
   ExecutorObject* self = self_of(object);
   if (self->state != nullptr) return PyErr_SetString(PyExc_RuntimeError, "an executor is set up once"), -1;
   auto* state = self->state = new ExecutorState;
@@ -69,7 +71,7 @@ int executor_init(PyObject* object, PyObject* args, PyObject* kwargs) {
     start();
     initialize(state);
   };
-  state->lane = std::make_unique<sched::BlockingLane>(PyUnicode_AsUTF8(name), max_workers, std::move(hooks_of_threads));
+  state->lane = std::make_unique<sched::BlockingLane>(utf8, max_workers, std::move(hooks_of_threads));
   return 0;
 }
 
@@ -92,7 +94,7 @@ void executor_dealloc(PyObject* object) {
   executor_clear(object);
   if (ExecutorState* state = std::exchange(self->state, nullptr)) {
     state->lane->stop_begin(false);
-    if (state->lane->statistics().threads > 0) {
+    if (state->lane->statistics().peak > 0) {  // also one on its way out takes the GIL, which we hold
       std::thread([state] { delete state; }).detach();
     } else {
       delete state;
@@ -109,6 +111,7 @@ PyObject* executor_submit(PyObject* object, PyObject* const* args, Py_ssize_t gi
     return PyErr_Format(PyExc_TypeError, "submit(fn, *args, **kwargs) needs a callable first, got %R",
                         given < 1 ? Py_None : args[0]);
   }
+  if (self->state == nullptr) return PyErr_SetString(PyExc_RuntimeError, "this executor was never set up"), nullptr;
   if (self->state->broken) {
     const Ref module = Ref::steal(PyImport_ImportModule("concurrent.futures.thread"));
     const Ref broken = Ref::steal(module ? PyObject_GetAttrString(module.get(), "BrokenThreadPool") : nullptr);
@@ -134,8 +137,9 @@ PyObject* executor_shutdown(PyObject* object, PyObject* args) {
   sched::BlockingLane& lane = *self->state->lane;
   lane.stop_begin(cancel != 0);
   if (timeout_s == 0) return PyBool_FromLong(lane.statistics().threads == 0);
-  const std::int64_t deadline =
-      timeout_s < 0 || timeout_s > 9e9 ? base::kNever : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
+  const std::int64_t deadline = timeout_s < 0 || timeout_s > 9e9
+                                    ? base::kNever
+                                    : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
   PyThreadState* saved = PyEval_SaveThread();
   const bool all = lane.stop_wait(deadline);
   PyEval_RestoreThread(saved);
@@ -161,7 +165,8 @@ PyObject* executor_statistics(PyObject* object, PyObject*) {
 }
 
 PyMethodDef executor_methods[] = {
-    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(executor_submit)), METH_FASTCALL | METH_KEYWORDS,
+    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(executor_submit)),
+     METH_FASTCALL | METH_KEYWORDS,
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on a thread and return its future."},
     {"shutdown_raw", executor_shutdown, METH_VARARGS,
      "shutdown_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},

@@ -34,6 +34,7 @@ int task_traverse(PyObject* object, visitproc visit, void* arg) {
   for (PyObject* held : {f->fn, f->args, f->context, f->result, f->exception, f->callbacks, f->condition, f->waiters}) {
     Py_VISIT(held);
   }
+  Py_VISIT(f->runtime);
   return 0;
 }
 
@@ -67,11 +68,12 @@ int wait_task(FutureObject* f, std::int64_t deadline_ns) {
     }
   }
   if (runtime != nullptr && runtime->is_virtual) {
-    if (!drive_until(runtime, [&] { return f->ended() || runtime->now_ns() >= deadline_ns; })) return -1;
+    if (!drive_until(runtime, deadline_ns, [&] { return f->ended(); })) return -1;
     return f->ended() ? 1 : 0;
   }
   if (runtime != nullptr && f->state == TaskState::kPending) {
-    const bool fits = deadline_ns == base::kNever || runtime->state->costs.of(f->fn).fits(deadline_ns - base::monotonic_ns());
+    const bool fits =
+        deadline_ns == base::kNever || runtime->state->costs.of(f->fn).fits(deadline_ns - base::monotonic_ns());
     if (fits) {
       GuestSlot slot{runtime};
       if (slot.granted()) run_task(f, nullptr, "caller");
@@ -101,7 +103,7 @@ bool wait_or_raise(PyObject* object, PyObject* args, PyObject* kwargs, const cha
     const double seconds = PyFloat_AsDouble(timeout);
     if (PyErr_Occurred() != nullptr) return false;
     const std::int64_t now = f->runtime != nullptr ? f->runtime->now_ns() : base::monotonic_ns();
-    deadline_ns = now + static_cast<std::int64_t>((seconds > 0 ? seconds : 0) * 1e9);
+    deadline_ns = base::after_s(now, seconds);
   }
   const int ended = wait_task(f, deadline_ns);
   if (ended == 0) PyErr_SetString(PyExc_TimeoutError, "the task has not ended yet; it goes on, cancel() would stop it");
@@ -137,7 +139,9 @@ PyObject* task_cancelled(PyObject* object, PyObject*) {
 PyObject* task_cancel(PyObject* object, PyObject*) {
   FutureObject* f = self_of(object);
   if (f->state == TaskState::kRunning || f->state == TaskState::kFinished) Py_RETURN_FALSE;
-  if (f->state == TaskState::kPending) end_task(f, TaskState::kCancelled, nullptr, nullptr);
+  // A task's queue has nothing more to say about it; one made by hand is announced by whoever made it.
+  const TaskState state = f->fn != nullptr ? TaskState::kNotified : TaskState::kCancelled;
+  if (f->state == TaskState::kPending) end_task(f, state, nullptr, nullptr);
   Py_RETURN_TRUE;
 }
 
@@ -145,7 +149,7 @@ PyObject* task_add_done_callback(PyObject* object, PyObject* fn) {
   FutureObject* f = self_of(object);
   if (f->ended()) {
     const Ref ignored = Ref::steal(PyObject_CallOneArg(fn, object));
-    if (!ignored) PyErr_WriteUnraisable(fn);
+    if (!ignored) log_callback_error(object);
     Py_RETURN_NONE;
   }
   if (f->callbacks == nullptr && (f->callbacks = PyList_New(0)) == nullptr) return nullptr;
@@ -158,9 +162,13 @@ PyObject* task_set_running(PyObject* object, PyObject*) {
   FutureObject* f = self_of(object);
   if (f->state == TaskState::kCancelled) {
     f->state = TaskState::kNotified;
+    f->announced = f->condition == nullptr;
+    if (!f->announced) notify_condition(f);
     Py_RETURN_FALSE;
   }
-  if (f->state != TaskState::kPending) return PyErr_SetString(PyExc_RuntimeError, "Future in unexpected state"), nullptr;
+  if (f->state != TaskState::kPending) {
+    return PyErr_SetString(PyExc_RuntimeError, "Future in unexpected state"), nullptr;
+  }
   f->state = TaskState::kRunning;
   Py_RETURN_TRUE;
 }
@@ -175,7 +183,9 @@ PyObject* end_by_hand(PyObject* object, PyObject* result, PyObject* exception) {
   end_task(f, TaskState::kFinished, result, exception);
   Py_RETURN_NONE;
 }
-PyObject* task_set_result(PyObject* object, PyObject* result) { return end_by_hand(object, Py_NewRef(result), nullptr); }
+PyObject* task_set_result(PyObject* object, PyObject* result) {
+  return end_by_hand(object, Py_NewRef(result), nullptr);
+}
 PyObject* task_set_exception(PyObject* object, PyObject* exception) {
   return end_by_hand(object, nullptr, exception != Py_None ? Py_NewRef(exception) : nullptr);
 }
@@ -205,7 +215,9 @@ PyObject* task_waiters(PyObject* object, void*) { return list_of(self_of(object)
 PyObject* task_callbacks(PyObject* object, void*) { return list_of(self_of(object)->callbacks); }
 PyObject* task_state(PyObject* object, void*) {
   static const char* const kNames[] = {"PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
-  return PyUnicode_FromString(kNames[static_cast<int>(self_of(object)->state)]);
+  const FutureObject* f = self_of(object);
+  const TaskState state = f->ended() && !f->announced ? TaskState::kRunning : f->state;
+  return PyUnicode_FromString(kNames[static_cast<int>(state)]);
 }
 PyObject* task_raw_result(PyObject* object, void*) {
   PyObject* result = self_of(object)->result;
@@ -234,7 +246,8 @@ PyMethodDef task_methods[] = {
      "add_done_callback($self, fn, /)\n--\n\nCall fn(future) once, at the end or now."},
     {"set_running_or_notify_cancel", task_set_running, METH_NOARGS, "For futures made by hand: begin, or False."},
     {"set_result", task_set_result, METH_O, "set_result($self, result, /)\n--\n\nFor futures made by hand."},
-    {"set_exception", task_set_exception, METH_O, "set_exception($self, exception, /)\n--\n\nFor futures made by hand."},
+    {"set_exception", task_set_exception, METH_O,
+     "set_exception($self, exception, /)\n--\n\nFor futures made by hand."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef task_getset[] = {
@@ -273,8 +286,9 @@ void bind_future(PyObject* module) {
   body["__module__"] = "tailrace._core";
   body["__slots__"] = py::tuple();
   body["__doc__"] = "The C-level future of `submit`; a real `concurrent.futures.Future` to everybody else.";
-  const py::object made = py::reinterpret_steal<py::object>(PyObject_CallFunction(
-      reinterpret_cast<PyObject*>(&PyType_Type), "s(OO)O", "Future", base.ptr(), futures.attr("Future").ptr(), body.ptr()));
+  const py::object made = py::reinterpret_steal<py::object>(
+      PyObject_CallFunction(reinterpret_cast<PyObject*>(&PyType_Type), "s(OO)O", "Future", base.ptr(),
+                            futures.attr("Future").ptr(), body.ptr()));
   if (!made) throw py::error_already_set();
   future_type = reinterpret_cast<PyTypeObject*>(made.inc_ref().ptr());
   py::reinterpret_borrow<py::module_>(module).attr("Future") = made;

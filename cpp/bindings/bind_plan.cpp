@@ -30,8 +30,8 @@ bool read_spec(NodeSpec& spec, PyObject* tuple) {
   }
   const Py_ssize_t n = PyTuple_GET_SIZE(slots);
   if (n != PyTuple_GET_SIZE(consts) || n > kMaxArguments || PyTuple_GET_SIZE(kwnames) > n) {
-    PyErr_Format(PyExc_ValueError, "step %R: slots and consts must have one length, at most %zd, and kwnames no more", label,
-                 kMaxArguments);
+    PyErr_Format(PyExc_ValueError, "step %R: slots and consts must have one length, at most %zd, and kwnames no more",
+                 label, kMaxArguments);
     return false;
   }
   spec.step = reinterpret_cast<StepObject*>(Py_NewRef(step));
@@ -61,14 +61,17 @@ bool compile(PlanObject* self) {
       const auto& spec = specs[static_cast<std::size_t>(i)];
       for (const int slot : spec.slots) {
         if (slot < -1 || slot >= self->arg_count + n) {
-          PyErr_Format(PyExc_ValueError, "step %U: value slot %d is not one of %d", spec.label, slot, self->arg_count + n);
+          PyErr_Format(PyExc_ValueError, "step %U: value slot %d is not one of %d", spec.label, slot,
+                       self->arg_count + n);
           return false;
         }
         if (slot >= self->arg_count) {
           builder.edge(static_cast<flow::NodeIndex>(slot - self->arg_count), static_cast<flow::NodeIndex>(i));
         }
       }
-      for (const int before : spec.after) builder.edge(static_cast<flow::NodeIndex>(before), static_cast<flow::NodeIndex>(i));
+      for (const int before : spec.after) {
+        builder.edge(static_cast<flow::NodeIndex>(before), static_cast<flow::NodeIndex>(i));
+      }
     }
     self->graph = new flow::Plan{builder.compile()};
   } catch (const flow::CycleError& error) {
@@ -170,9 +173,12 @@ bool read_call(PlanObject* self, PyObject* const* args, Py_ssize_t given, Py_ssi
   if (!PyObject_TypeCheck(args[0], runtime_type)) {
     return PyErr_Format(PyExc_TypeError, "expected a runtime, got %R", args[0]), false;
   }
+  if (reinterpret_cast<RuntimeObject*>(args[0])->state == nullptr) {
+    return PyErr_Format(PyExc_RuntimeError, "this runtime was never set up"), false;
+  }
   if (!PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) != self->arg_count) {
-    return PyErr_Format(PyExc_TypeError, "workflow %R takes a tuple of %d arguments, got %R", self->name, self->arg_count,
-                        args[1]),
+    return PyErr_Format(PyExc_TypeError, "workflow %R takes a tuple of %d arguments, got %R", self->name,
+                        self->arg_count, args[1]),
            false;
   }
   call = {reinterpret_cast<RuntimeObject*>(args[0]), args[1], PyLong_AsLong(args[2]), PyFloat_AsDouble(args[3])};
@@ -202,7 +208,9 @@ PyObject* plan_call(PyObject* object, PyObject* const* args, Py_ssize_t given) {
   if (self->has_async && !call.runtime->is_virtual) {
     const Ref loop = Ref::steal(running_loop());
     if (PyErr_Occurred() != nullptr) return nullptr;
-    if (loop && loop.get() != Py_None) return raise_hooked("async_on_loop", Py_BuildValue("{s:O}", "workflow", self->name)), nullptr;
+    if (loop && loop.get() != Py_None) {
+      return raise_hooked("async_on_loop", Py_BuildValue("{s:O}", "workflow", self->name)), nullptr;
+    }
   }
   RunBlock* block = open_block(self, call.runtime, call.args, call.priority, call.deadline_s, 1);
   if (block == nullptr) return nullptr;
@@ -237,9 +245,7 @@ PyObject* plan_start(PyObject* object, PyObject* const* args, Py_ssize_t given) 
   return run;
 }
 
-PyObject* plan_node_count(PyObject* object, void*) {
-  return PyLong_FromSize_t(self_of(object)->specs->size());
-}
+PyObject* plan_node_count(PyObject* object, void*) { return PyLong_FromSize_t(self_of(object)->specs->size()); }
 PyObject* plan_spreads_now(PyObject* object, PyObject*) { return PyBool_FromLong(plan_spreads(self_of(object))); }
 PyObject* plan_has_async(PyObject* object, void*) { return PyBool_FromLong(self_of(object)->has_async); }
 
@@ -288,8 +294,8 @@ void refresh_estimate(PlanObject* plan) {
     const bool inline_step = spec.step->kind == static_cast<int>(StepKind::kSync);
     plan->spreads = plan->spreads || !inline_step || cost.opens_gate();
     sum += !cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking) ? kShortNs + 1
-           : inline_step                                                            ? cost.mean_ns
-                                                                                    : 0;
+           : inline_step                                                             ? cost.mean_ns
+                                                                                     : 0;
   }
   plan->is_short = sum <= kShortNs;
 }

@@ -73,7 +73,7 @@ bool read_deadline(RunBlock* block, PyObject* args, PyObject* kwargs, const char
   if (timeout == Py_None) return true;
   const double seconds = PyFloat_AsDouble(timeout);
   if (PyErr_Occurred() != nullptr) return false;
-  deadline_ns = block->runtime->now_ns() + static_cast<std::int64_t>((seconds > 0 ? seconds : 0) * 1e9);
+  deadline_ns = base::after_s(block->runtime->now_ns(), seconds);
   return true;
 }
 
@@ -141,9 +141,10 @@ PyObject* run_history(PyObject* object, PyObject*) {
     const bool running = record.outcome == base::Outcome::kPending;
     const double started_s = static_cast<double>(record.started_ns - block->started_ns) * 1e-9;
     const std::int64_t until = running ? block->runtime->now_ns() : record.ended_ns;
-    const Ref entry = Ref::steal(PyObject_CallFunction(
-        hooks.make_record, "Oisdds", (*block->plan->specs)[i].label, 1, running ? "running" : base::name(record.outcome),
-        started_s, static_cast<double>(until - record.started_ns) * 1e-9, record.thread));
+    const Ref entry =
+        Ref::steal(PyObject_CallFunction(hooks.make_record, "Oisdds", (*block->plan->specs)[i].label, 1,
+                                         running ? "running" : base::name(record.outcome), started_s,
+                                         static_cast<double>(until - record.started_ns) * 1e-9, record.thread));
     if (!entry || PyList_Append(list.get(), entry.get()) != 0) return nullptr;
   }
   return list.release();
@@ -168,18 +169,33 @@ PyObject* run_repr(PyObject* object) {
 int run_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   RunBlock* block = block_of(object);
-  // Only what no other thread may change any more.
-  if (block != nullptr && block->done() && block->plan->output >= 0) Py_VISIT(block->values[block->plan->output]);
+  // What the block owns is this handle's once nobody works on the run any more. The error matters: its traceback leads
+  // to whoever started the run, and from there back to here.
+  if (block == nullptr || !block->has_fired) return 0;
+  Py_VISIT(block->error);
+  Py_VISIT(block->runtime);
+  Py_VISIT(block->plan);
+  if (block->plan->output >= 0) Py_VISIT(block->values[block->plan->output]);
   return 0;
 }
 
+// Before the collector takes anything apart, as the error that is logged may be part of what it has found.
+void run_finalize(PyObject* object) {
+  RunBlock* block = block_of(object);
+  if (block == nullptr || !block->has_fired || block->retrieved) return;
+  PyObject* raised = take_raised();  // a finalizer must leave it as it was
+  log_unseen(block);
+  if (raised != nullptr) raise(raised);
+  Py_XDECREF(raised);
+}
+
 void run_dealloc(PyObject* object) {
+  if (PyObject_CallFinalizerFromDealloc(object) < 0) return;
   PyObject_GC_UnTrack(object);
   PyTypeObject* type = Py_TYPE(object);
   if (reinterpret_cast<RunObject*>(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
   if (RunBlock* block = std::exchange(reinterpret_cast<RunObject*>(object)->block, nullptr)) {
     block->has_handle = false;
-    if (block->has_fired) log_unseen(block);
     block->run.release();
   }
   type->tp_free(object);
@@ -196,7 +212,8 @@ PyMethodDef run_methods[] = {
      "result($self, timeout=None)\n--\n\nWait, helping, and return the workflow's value or raise how it ended."},
     {"exception", with_keywords<run_exception>(), METH_VARARGS | METH_KEYWORDS,
      "exception($self, timeout=None)\n--\n\nWait and return the exception that result() would raise, or None."},
-    {"cancel", run_cancel, METH_NOARGS, "End the run now; steps that have not started are skipped. False if it had ended."},
+    {"cancel", run_cancel, METH_NOARGS,
+     "End the run now; steps that have not started are skipped. False if it had ended."},
     {"done", run_done, METH_NOARGS, "Whether the run has ended."},
     {"history", run_history, METH_NOARGS, "A record for each step that has started."},
     {"add_done_callback", run_add_done_callback, METH_O,
@@ -213,9 +230,13 @@ PyMemberDef run_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyType_Slot run_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(run_dealloc)}, {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
-    {Py_tp_methods, run_methods},                          {Py_tp_getset, run_getset},
-    {Py_tp_members, run_members},                          {Py_tp_repr, reinterpret_cast<void*>(run_repr)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(run_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
+    {Py_tp_finalize, reinterpret_cast<void*>(run_finalize)},
+    {Py_tp_methods, run_methods},
+    {Py_tp_getset, run_getset},
+    {Py_tp_members, run_members},
+    {Py_tp_repr, reinterpret_cast<void*>(run_repr)},
     {Py_am_await, reinterpret_cast<void*>(run_await)},
     {Py_tp_doc, const_cast<char*>("One run of a workflow: await it, or ask for its `result`.")},
     {0, nullptr},
@@ -232,7 +253,8 @@ PyType_Slot ready_slots[] = {
     {0, nullptr},
 };
 PyType_Spec ready_spec = {"tailrace._core._Ready", sizeof(ReadyObject), 0,
-                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, ready_slots};
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                          ready_slots};
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <thread>
+#include <vector>
 
 #include "future.hpp"
 #include "run_block.hpp"
@@ -36,7 +37,9 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   RuntimeObject* self = self_of(object);
   if (self->state != nullptr) return PyErr_SetString(PyExc_RuntimeError, "a runtime is set up once"), -1;
   sched::SchedulerOptions options;
-  options.name = PyUnicode_AsUTF8(name);
+  const char* utf8 = PyUnicode_AsUTF8(name);
+  if (utf8 == nullptr) return -1;
+  options.name = utf8;
   options.workers = workers;
   options.max_blocking = max_blocking;
   options.is_virtual = seed != Py_None;
@@ -73,10 +76,10 @@ void runtime_dealloc(PyObject* object) {
   runtime_clear(object);
   if (RuntimeState* state = std::exchange(self->state, nullptr)) {
     if (!state->scheduler.stopping()) state->scheduler.stop_begin();
-    if (state->scheduler.started()) {
-      std::thread([state] { delete state; }).detach();
-    } else {
+    if (state->scheduler.options().is_virtual) {
       delete state;
+    } else {  // a thread of any kind (worker, blocking, watch) may have to take the GIL to end, and we hold it
+      std::thread([state] { delete state; }).detach();
     }
   }
   Py_CLEAR(self->name);
@@ -120,8 +123,8 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
   py::dict d;
   const auto ended = [&](base::Outcome outcome) { return ledger.ended[static_cast<std::size_t>(outcome)]; };
   d["submitted"] = ledger.submitted;
-  for (const auto outcome : {base::Outcome::kOk, base::Outcome::kFailed, base::Outcome::kCancelled, base::Outcome::kRejected,
-                             base::Outcome::kTimedOut}) {
+  for (const auto outcome : {base::Outcome::kOk, base::Outcome::kFailed, base::Outcome::kCancelled,
+                             base::Outcome::kRejected, base::Outcome::kTimedOut}) {
     d[base::name(outcome)] = ended(outcome);
   }
   d["in_flight"] = ledger.in_flight;
@@ -133,7 +136,9 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
   }
   d["queued"] = queued;
   py::list workers;
-  for (int i = 0; i < self->scheduler().worker_count(); ++i) workers.append(worker_statistics(self->scheduler().worker(i)));
+  for (int i = 0; i < self->scheduler().worker_count(); ++i) {
+    workers.append(worker_statistics(self->scheduler().worker(i)));
+  }
   d["workers"] = workers;
   const auto b = self->scheduler().blocking_statistics();
   py::dict blocking;
@@ -149,14 +154,25 @@ PyObject* runtime_stuck(PyObject* object, PyObject* after) {
   const double after_s = PyFloat_AsDouble(after);
   if (PyErr_Occurred() != nullptr) return nullptr;
   const std::int64_t now = base::monotonic_ns();
-  py::list list;
+  struct Row {
+    const char* thread;
+    unsigned long ident;
+    py::object workflow;
+    py::object label;
+    double seconds;
+  };
+  std::vector<Row> rows;  // first: to make an object may run finalizers, and frames come and go meanwhile
   for (const Frame* frame = all_frames; frame != nullptr; frame = frame->next) {
     const double seconds = static_cast<double>(now - frame->started_ns) * 1e-9;
     if (frame->runtime != self_of(object) || !frame->innermost || seconds < after_s) continue;
     PyObject* workflow = frame->block != nullptr ? frame->block->plan->name : nullptr;
-    list.append(py::make_tuple(frame->thread, frame->ident,
-                               workflow != nullptr ? py::reinterpret_borrow<py::object>(workflow) : py::object(py::str("submit")),
-                               py::reinterpret_borrow<py::object>(frame->label), seconds));
+    rows.push_back({frame->thread, frame->ident, py::reinterpret_borrow<py::object>(workflow),
+                    py::reinterpret_borrow<py::object>(frame->label), seconds});
+  }
+  py::list list;
+  for (const Row& row : rows) {
+    const py::object workflow = row.workflow ? row.workflow : py::object(py::str("submit"));
+    list.append(py::make_tuple(row.thread, row.ident, workflow, row.label, row.seconds));
   }
   return list.release().ptr();
 }
@@ -165,11 +181,17 @@ PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
   RuntimeObject* self = ready_self(object);
   const double timeout_s = PyFloat_AsDouble(timeout);
   if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
+  if (inside_body_of(self)) {
+    const py::tuple here = current_step();
+    return raise_hooked("drained_inside", Py_BuildValue("{s:O,s:O,s:O}", "runtime", self->name, "workflow", here[0].ptr(),
+                                                        "step", here[1].ptr())),
+           nullptr;
+  }
   RuntimeState& state = *self->state;
   const bool limited = timeout_s >= 0 && timeout_s < 9e9;
   const std::int64_t deadline = limited ? self->now_ns() + static_cast<std::int64_t>(timeout_s * 1e9) : base::kNever;
   if (self->is_virtual) {
-    if (!drive_until(self, [&] { return state.live == 0 || self->now_ns() >= deadline; })) return nullptr;
+    if (!drive_until(self, deadline, [&] { return state.live == 0; })) return nullptr;
     return PyBool_FromLong(state.live == 0);
   }
   while (state.live > 0) {
@@ -185,15 +207,15 @@ PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
 }
 
 void cancel_all(RuntimeObject* self) {
-  for (bool again = true; again;) {
-    again = false;
-    for (RunBlock* block = self->state->first_run; block != nullptr && !again; block = block->next) {
-      if (block->done()) continue;
-      block->run.retain();
-      cancel_block(block);
-      block->run.release();
-      again = true;  // callbacks may have changed the list
-    }
+  std::vector<RunBlock*> open;  // first: callbacks may change the list; nothing new is admitted any more
+  for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
+    if (block->done()) continue;
+    block->run.retain();
+    open.push_back(block);
+  }
+  for (RunBlock* block : open) {
+    cancel_block(block);
+    block->run.release();
   }
 }
 
@@ -207,8 +229,9 @@ PyObject* runtime_stop(PyObject* object, PyObject* args) {
   sched::Scheduler& scheduler = self->scheduler();
   scheduler.stop_begin(cancel != 0);
   cancel_all(self);
-  const std::int64_t deadline =
-      timeout_s < 0 || timeout_s > 9e9 ? base::kNever : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
+  const std::int64_t deadline = timeout_s < 0 || timeout_s > 9e9
+                                    ? base::kNever
+                                    : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
   PyThreadState* saved = PyEval_SaveThread();
   const bool all = scheduler.stop_wait(deadline);
   PyEval_RestoreThread(saved);
@@ -217,8 +240,18 @@ PyObject* runtime_stop(PyObject* object, PyObject* args) {
 
 // After a fork the child has none of the threads: nothing may be waited for, joined or freed.
 PyObject* runtime_abandon(PyObject* object, PyObject*) {
-  self_of(object)->closed = true;
-  self_of(object)->state = new RuntimeState{PyInterpreterState_Get(), {.workers = 1, .is_virtual = true}};
+  RuntimeObject* self = ready_self(object);
+  if (self == nullptr) return nullptr;
+  self->closed = true;
+  // Their timers stand in the heap that is left behind.
+  for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) block->armed = false;
+  try {
+    find_main_thread();
+  } catch (py::error_already_set& failed) {
+    failed.restore();
+    return nullptr;
+  }
+  self->state = new RuntimeState{PyInterpreterState_Get(), {.workers = 1, .is_virtual = true}};
   Py_RETURN_NONE;
 }
 
@@ -254,7 +287,8 @@ PyObject* runtime_workers(PyObject* object, void*) {
 }
 
 PyMethodDef runtime_methods[] = {
-    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(runtime_submit)), METH_FASTCALL | METH_KEYWORDS,
+    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(runtime_submit)),
+     METH_FASTCALL | METH_KEYWORDS,
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on the runtime and return its future."},
     {"statistics_raw", runtime_statistics, METH_NOARGS, "The ledger, the workers and the lanes, as a dictionary."},
     {"stuck_raw", runtime_stuck, METH_O, "stuck_raw($self, after_s, /)\n--\n\nBodies that have run for so long."},
@@ -295,6 +329,9 @@ PyType_Spec runtime_spec = {"tailrace._core.RuntimeCore", sizeof(RuntimeObject),
 
 }  // namespace
 
-void bind_runtime(PyObject* module) { runtime_type = add_type(module, runtime_spec); }
+void bind_runtime(PyObject* module) {
+  runtime_type = add_type(module, runtime_spec);
+  find_main_thread();
+}
 
 }  // namespace tailrace::bindings

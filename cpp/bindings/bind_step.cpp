@@ -60,11 +60,11 @@ void step_dealloc(PyObject* object) {
 PyObject* step_statistics(PyObject* object, PyObject*) {
   const StepObject& self = *self_of(object);
   const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
-  return Py_BuildValue("{s:K,s:K,s:d,s:d,s:d,s:d}", "calls", static_cast<unsigned long long>(self.cost.calls), "failures",
-                       static_cast<unsigned long long>(self.failures), "mean_s",
+  return Py_BuildValue("{s:K,s:K,s:d,s:d,s:d,s:d}", "calls", static_cast<unsigned long long>(self.cost.calls),
+                       "failures", static_cast<unsigned long long>(self.failures), "mean_s",
                        self.cost.mean_ns < 0 ? 0.0 : static_cast<double>(self.cost.mean_ns) * 1e-9, "p50_s",
-                       seconds(self.histogram->percentile(0.5)), "p99_s", seconds(self.histogram->percentile(0.99)), "max_s",
-                       seconds(self.histogram->max()));
+                       seconds(self.histogram->percentile(0.5)), "p99_s", seconds(self.histogram->percentile(0.99)),
+                       "max_s", seconds(self.histogram->max()));
 }
 
 PyMethodDef step_methods[] = {

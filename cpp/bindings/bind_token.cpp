@@ -55,7 +55,9 @@ PyObject* token_finish(PyObject* object, PyObject* value) {
 
 PyObject* token_fail(PyObject* object, PyObject* error) {
   if (self_of(object)->block == nullptr) return PyErr_Format(PyExc_RuntimeError, "this step is finished already");
-  if (!PyExceptionInstance_Check(error)) return PyErr_Format(PyExc_TypeError, "fail() takes an exception, got %R", error);
+  if (!PyExceptionInstance_Check(error)) {
+    return PyErr_Format(PyExc_TypeError, "fail() takes an exception, got %R", error);
+  }
   end_node(self_of(object), nullptr, error);
   Py_RETURN_NONE;
 }
@@ -130,15 +132,19 @@ PyGetSetDef token_getset[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot token_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(token_dealloc)},   {Py_tp_finalize, reinterpret_cast<void*>(token_finalize)},
-    {Py_tp_traverse, reinterpret_cast<void*>(token_traverse)}, {Py_tp_clear, reinterpret_cast<void*>(token_clear)},
-    {Py_tp_methods, token_methods},                            {Py_tp_getset, token_getset},
+    {Py_tp_dealloc, reinterpret_cast<void*>(token_dealloc)},
+    {Py_tp_finalize, reinterpret_cast<void*>(token_finalize)},
+    {Py_tp_traverse, reinterpret_cast<void*>(token_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(token_clear)},
+    {Py_tp_methods, token_methods},
+    {Py_tp_getset, token_getset},
     {Py_tp_doc, const_cast<char*>("The right, and the duty, to finish one async step once.")},
     {0, nullptr},
 };
 PyType_Spec token_spec = {
     "tailrace._core.NodeToken", sizeof(TokenObject), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, token_slots};
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    token_slots};
 
 // The body's arguments as (args, kwargs); null kwargs when there are none.
 bool gather_arguments(const NodeSpec& spec, RunBlock* block, Ref& args, Ref& kwargs) {
@@ -166,10 +172,21 @@ void launch_async(RunBlock* block, flow::NodeIndex node) {
   record.started_ns = block->runtime->now_ns();
   record.thread = "loop";
 
-  Ref object = Ref::steal(token_type->tp_alloc(token_type, 0));
+  Ref context = Ref::steal(PyContext_Copy(block->context));
+  Ref object = Ref::steal(context ? token_type->tp_alloc(token_type, 0) : nullptr);
+  if (!object) {
+    PyObject* error = take_raised();
+    if (block->error == nullptr) {
+      block->error = error;
+      block->error_node = static_cast<int>(block->run.plan().node(node).given);
+    } else {
+      Py_XDECREF(error);
+    }
+    return go_on_shortly(block, block->run.finish(node, true, nullptr));
+  }
   TokenObject* self = self_of(object.get());
   self->node = node;
-  self->context = PyContext_Copy(block->context);
+  self->context = context.release();
   self->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(block->runtime)));
   self->workflow = Py_NewRef(block->plan->name);
   self->step = Py_NewRef(spec.label);
@@ -182,8 +199,8 @@ void launch_async(RunBlock* block, flow::NodeIndex node) {
   Ref done;
   if (gather_arguments(spec, block, args, kwargs)) {
     done = Ref::steal(PyObject_CallFunctionObjArgs(hooks.launch_async, object.get(),
-                                                   block->loop != nullptr ? block->loop : Py_None, spec.step->fn, args.get(),
-                                                   kwargs ? kwargs.get() : Py_None, nullptr));
+                                                   block->loop != nullptr ? block->loop : Py_None, spec.step->fn,
+                                                   args.get(), kwargs ? kwargs.get() : Py_None, nullptr));
   }
   if (done) return;
   const Ref error = Ref::steal(take_raised());

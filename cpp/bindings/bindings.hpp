@@ -14,7 +14,17 @@ namespace py = pybind11;
 
 namespace tailrace::bindings {
 
-// An owned reference. Never destroyed without the GIL: objects that may be are cleared by hand before.
+// A thread that asks for the GIL while the interpreter ends is unwound, without the GIL, through whatever it was in.
+inline bool interpreter_ends() noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing() != 0;
+#else
+  return _Py_IsFinalizing() != 0;
+#endif
+}
+
+// An owned reference. Its destructor needs the GIL, leaks while the interpreter ends, and may itself be unwound
+// (a finalizer written in Python may let go of the GIL), so it must not be noexcept.
 class Ref {
  public:
   Ref() = default;
@@ -26,7 +36,9 @@ class Ref {
     Py_XDECREF(old);
     return *this;
   }
-  ~Ref() { Py_XDECREF(object_); }
+  ~Ref() noexcept(false) {
+    if (object_ != nullptr && !interpreter_ends()) Py_DECREF(object_);
+  }
 
   PyObject* get() const noexcept { return object_; }
   PyObject* release() noexcept { return std::exchange(object_, nullptr); }

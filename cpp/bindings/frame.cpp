@@ -2,6 +2,7 @@
 
 #include "run_block.hpp"
 #include "runtime.hpp"
+#include "stand_in.hpp"
 
 namespace tailrace::bindings {
 
@@ -35,34 +36,80 @@ void Frame::leave() noexcept {
 
 void Frame::enter_body(bool opens) {
   if (worker != nullptr) return worker->enter_body(opens);
-  if ((opened_ = opens)) begin_wait();
+  if ((opened_ = opens)) step_aside();
 }
 
 void Frame::leave_body() {
   if (worker != nullptr) return worker->leave_body();
-  if (opened_) end_wait();
+  if (opened_) step_back();
 }
 
 void Frame::begin_wait() {
-  if (worker != nullptr) return worker->open_body();
-  if (current_guest == nullptr) return;
+  if (Frame* const taken = place()) {
+    taken->worker->open_body();
+    if (!taken->runtime->is_virtual) begin_standing_still(taken->runtime, true);
+  } else if (standing_in_for != nullptr) {
+    begin_standing_still(standing_in_for, false);
+  }
+  step_aside();
+}
+
+void Frame::end_wait() {
+  step_back();
+  if (Frame* const taken = place()) {
+    if (!taken->runtime->is_virtual) end_standing_still(taken->runtime, true);
+  } else if (standing_in_for != nullptr) {
+    end_standing_still(standing_in_for, false);
+  }
+}
+
+Frame* Frame::place() noexcept {
+  Frame* frame = this;
+  while (frame != nullptr && frame->worker == nullptr) frame = frame->outer;
+  return frame;
+}
+
+void Frame::step_aside() {
+  if (worker != nullptr || current_guest == nullptr) return;
   ++stepped_out_;
   current_guest->step_out();
 }
 
-void Frame::end_wait() {
+void Frame::step_back() {
   if (stepped_out_ == 0) return;
   --stepped_out_;
   current_guest->step_in();
 }
 
+UserCode::UserCode(RuntimeObject* runtime) {
+  if (top_frame != nullptr) {
+    if (Frame* const taken = top_frame->place()) taken->worker->open_body();
+    return;
+  }
+  if (this_worker == nullptr && standing_in_for == nullptr) return;
+  static PyObject* const label = PyUnicode_InternFromString("a callback");
+  frame_.emplace(runtime, nullptr, nullptr, label, this_worker,
+                 this_worker != nullptr ? this_worker->name().c_str() : "stand-in", base::monotonic_ns());
+  frame_->enter_body(false);  // most are short; the watch sees to the others
+}
+
+void UserCode::leave() {
+  if (!frame_) return;
+  frame_->leave_body();
+  frame_->leave();
+}
+
+bool inside_body_of(const RuntimeObject* runtime) noexcept {
+  return top_frame != nullptr && top_frame->runtime == runtime && top_frame->is_body();
+}
+
 py::object current_runtime() {
-  if (top_frame == nullptr || top_frame->runtime == nullptr) return py::none();
+  if (top_frame == nullptr || top_frame->runtime == nullptr || !top_frame->is_body()) return py::none();
   return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(top_frame->runtime));
 }
 
 py::object current_step() {
-  if (top_frame == nullptr) return py::none();
+  if (top_frame == nullptr || !top_frame->is_body()) return py::none();
   const py::object workflow = top_frame->block != nullptr
                                   ? py::reinterpret_borrow<py::object>(top_frame->block->plan->name)
                                   : py::object(py::str("submit"));

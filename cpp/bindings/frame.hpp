@@ -5,6 +5,8 @@
 // Threads   Under the GIL. A frame lies on its thread's C stack.
 #pragma once
 
+#include <optional>
+
 #include "bindings.hpp"
 #include "tailrace/sched/worker.hpp"
 
@@ -14,7 +16,7 @@ struct RuntimeObject;
 struct RunBlock;
 
 struct Frame {
-  // Either a step of a run (block, step) or a submitted task (task, step is its callable's name).
+  // A step of a run (block, label: its name), a submitted task (task, label: its callable) or, with neither, callbacks.
   Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, sched::Worker* worker,
         const char* thread, std::int64_t started_ns);
   // Around the body: `opens` lets others run beside it.
@@ -23,6 +25,8 @@ struct Frame {
   // The body is about to wait, or has waited, for other work: others must be let in whatever was thought of it.
   void begin_wait();
   void end_wait();
+  bool is_body() const noexcept { return block != nullptr || task != nullptr; }
+  Frame* place() noexcept;  // the frame of the worker whose thread this is; null on other threads
   // Not a destructor: a thread that is ended at interpreter exit unwinds without the GIL and must not touch the list.
   void leave() noexcept;
   Frame(const Frame&) = delete;
@@ -40,14 +44,31 @@ struct Frame {
   Frame* next = nullptr;  // in the list of all
   Frame* previous = nullptr;
   bool innermost = true;
+  RunBlock* waits_for = nullptr;  // the run that the body waits for, without a limit
 
  private:
+  void step_aside();
+  void step_back();
+
   bool opened_ = false;
   int stepped_out_ = 0;
 };
 
 extern thread_local Frame* top_frame;
 extern Frame* all_frames;
+
+// Around callbacks and log handlers: code of the user's that is no body, but may take long or wait like one.
+class UserCode {
+ public:
+  explicit UserCode(RuntimeObject* runtime);
+  void leave();
+
+ private:
+  std::optional<Frame> frame_;
+};
+
+// Does this thread run a body under `runtime`?
+bool inside_body_of(const RuntimeObject* runtime) noexcept;
 
 py::object current_runtime();
 py::object current_step();

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "frame.hpp"
+#include "stand_in.hpp"
 
 namespace tailrace::bindings {
 
@@ -13,48 +14,56 @@ PyObject* call_task(FutureObject* f) {
   const Py_ssize_t keywords = f->kwnames != nullptr ? PyTuple_GET_SIZE(f->kwnames) : 0;
   auto** args = reinterpret_cast<PyTupleObject*>(f->args)->ob_item;
   if (PyContext_Enter(f->context) != 0) return nullptr;
-  PyObject* value = PyObject_Vectorcall(f->fn, args, static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords), f->kwnames);
+  PyObject* value =
+      PyObject_Vectorcall(f->fn, args, static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords), f->kwnames);
   PyContext_Exit(f->context);
   return value;
 }
 
+}  // namespace
+
 void log_callback_error(PyObject* future) {
-  PyObject* error = take_raised();
-  raise(error);
-  Py_DECREF(error);
+  const auto error = py::reinterpret_steal<py::object>(take_raised());  // first: nothing may be called while it is set
   try {
     const py::object logger = py::module_::import("logging").attr("getLogger")("concurrent.futures");
-    py::error_already_set raised;  // takes what is set
-    logger.attr("error")("exception calling callback for %r", py::handle(future), py::arg("exc_info") = raised.value());
+    logger.attr("error")("exception calling callback for %r", py::handle(future), py::arg("exc_info") = error);
   } catch (py::error_already_set& failed) {
     failed.discard_as_unraisable("tailrace: a callback's error could not be logged");
   }
 }
 
-// Those who wait through concurrent.futures.wait or as_completed.
+// Those who wait through concurrent.futures.wait or as_completed. They look at `_state` under the condition, and count
+// this future or leave it to us: it must say that it has ended from here on, not from the moment it did.
 void notify_condition(FutureObject* f) {
-  const char* what = f->state == TaskState::kFinished ? (f->exception != nullptr ? "add_exception" : "add_result") : "add_cancelled";
+  const char* what = f->state != TaskState::kFinished ? "add_cancelled"
+                     : f->exception != nullptr        ? "add_exception"
+                                                      : "add_result";
   try {
     const auto condition = py::reinterpret_borrow<py::object>(f->condition);
     condition.attr("acquire")();
-    if (f->waiters != nullptr) {
-      for (py::handle waiter : py::reinterpret_borrow<py::list>(f->waiters)) {
-        waiter.attr(what)(py::handle(reinterpret_cast<PyObject*>(f)));
+    f->announced = true;
+    try {
+      // A future that was made and cancelled by hand is announced by its executor (set_running_or_notify_cancel).
+      if (f->waiters != nullptr && f->state != TaskState::kCancelled) {
+        for (py::handle waiter : py::reinterpret_borrow<py::list>(f->waiters)) {
+          waiter.attr(what)(py::handle(reinterpret_cast<PyObject*>(f)));
+        }
       }
+      condition.attr("notify_all")();
+    } catch (py::error_already_set& failed) {
+      failed.discard_as_unraisable("tailrace: waking the waiters of a future");
     }
-    condition.attr("notify_all")();
     condition.attr("release")();
   } catch (py::error_already_set& failed) {
     failed.discard_as_unraisable("tailrace: waking the waiters of a future");
   }
 }
 
-}  // namespace
-
 void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exception) {
   f->result = result;
   f->exception = exception;
   f->state = state;
+  f->announced = f->condition == nullptr;  // whoever makes it now sees the end
   Py_CLEAR(f->fn);
   Py_CLEAR(f->args);
   Py_CLEAR(f->kwnames);
@@ -69,13 +78,16 @@ void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exce
   }
   // [Z1] acq_rel: the result is there for who wakes; whether somebody sleeps is decided by this exchange ([Z2]).
   if (f->signal.exchange(2, base::acq_rel) == 1) base::StdAtomics::unpark(f->signal, INT32_MAX);
-  if (f->condition != nullptr) notify_condition(f);
+  if (f->announced && f->callbacks == nullptr) return;
+  UserCode around{f->runtime};
+  if (!f->announced) notify_condition(f);
   const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
   PyObject* self = reinterpret_cast<PyObject*>(f);
   for (Py_ssize_t i = 0; callbacks && i < PyList_GET_SIZE(callbacks.get()); ++i) {
     const Ref ignored = Ref::steal(PyObject_CallOneArg(PyList_GET_ITEM(callbacks.get(), i), self));
     if (!ignored) log_callback_error(self);
   }
+  around.leave();
 }
 
 void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
@@ -108,7 +120,7 @@ void TaskItem::run(sched::Worker* worker) {
 }
 
 void TaskItem::complete(base::Outcome) {
-  if (future.state == TaskState::kPending) end_task(&future, TaskState::kCancelled, nullptr, nullptr);
+  if (future.state == TaskState::kPending) end_task(&future, TaskState::kNotified, nullptr, nullptr);
   Py_DECREF(&future);
 }
 
@@ -124,7 +136,7 @@ FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnam
   for (Py_ssize_t i = 0; i < all; ++i) PyTuple_SET_ITEM(f->args, i, Py_NewRef(args[i + 1]));
   f->fn = Py_NewRef(args[0]);
   f->kwnames = Py_XNewRef(kwnames);
-  f->context = PyContext_CopyCurrent();
+  if ((f->context = PyContext_CopyCurrent()) == nullptr) return Py_DECREF(object), nullptr;
   return f;
 }
 
@@ -139,6 +151,7 @@ PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t 
   ++runtime->state->live;
   Py_INCREF(f);
   runtime->scheduler().push_gated(&f->item);
+  relieve(runtime);
   return reinterpret_cast<PyObject*>(f);
 }
 

@@ -45,6 +45,7 @@ struct FutureObject {
   TaskState state;
   bool nested;
   bool counted;              // in the runtime's ledger
+  bool announced;            // ended, and `concurrent.futures.wait` was told: `_state` says so only from then on
 
   bool ended() const noexcept { return state >= TaskState::kCancelled; }
 };
@@ -60,7 +61,11 @@ PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t 
 // Runs the task on this thread, if nobody has; `worker` is null on any other thread.
 void run_task(FutureObject* future, sched::Worker* worker, const char* thread);
 
-// Ends a task that has not begun.
+// Ends a task: tells who waits for it, then calls its callbacks.
 void end_task(FutureObject* future, TaskState state, PyObject* result, PyObject* exception);
+void notify_condition(FutureObject* future);
+
+// The exception that is set goes to the log, as concurrent.futures does with a callback's.
+void log_callback_error(PyObject* future);
 
 }  // namespace tailrace::bindings

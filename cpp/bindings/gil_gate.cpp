@@ -7,6 +7,7 @@ namespace tailrace::bindings {
 namespace {
 
 thread_local PyThreadState* kept_state = nullptr;
+unsigned long main_ident = 0;
 
 void end_state(PyThreadState* state) {
   PyEval_RestoreThread(state);
@@ -16,7 +17,12 @@ void end_state(PyThreadState* state) {
 
 }  // namespace
 
-void GilKeeper::worker_started(sched::Worker& worker) { worker.keeper_state = PyThreadState_New(interpreter_); }
+thread_local sched::Worker* this_worker = nullptr;
+
+void GilKeeper::worker_started(sched::Worker& worker) {
+  this_worker = &worker;
+  worker.keeper_state = PyThreadState_New(interpreter_);
+}
 
 void GilKeeper::worker_stopping(sched::Worker& worker) {
   end_state(static_cast<PyThreadState*>(worker.keeper_state));
@@ -51,12 +57,11 @@ void attach_thread() { PyEval_RestoreThread(kept_state); }
 
 void detach_thread() { kept_state = PyEval_SaveThread(); }
 
-bool on_main_thread() {
-  static const unsigned long main_ident = [] {
-    const py::object thread = py::module_::import("threading").attr("main_thread")();
-    return thread.attr("ident").cast<unsigned long>();
-  }();
-  return PyThread_get_thread_ident() == main_ident;
+void find_main_thread() {
+  const py::object thread = py::module_::import("threading").attr("main_thread")();
+  main_ident = thread.attr("ident").cast<unsigned long>();
 }
+
+bool on_main_thread() { return PyThread_get_thread_ident() == main_ident; }
 
 }  // namespace tailrace::bindings

@@ -40,6 +40,8 @@ class GilKeeper final : public sched::GateKeeper {
   PyInterpreterState* interpreter_;
 };
 
+extern thread_local sched::Worker* this_worker;  // null on a thread that is not a worker's
+
 // On a thread made with GilKeeper::thread_hooks: takes and lets go of the GIL.
 void attach_thread();
 void detach_thread();
@@ -49,6 +51,9 @@ void detach_thread();
 template <class WaitOnce>
 int wait_without_gil(std::int64_t deadline_ns, WaitOnce&& wait_once);
 
+// The thread that signal handlers run on. `find`: when the module loads, and in the child of a fork. Not a static set at
+// first use: Python code runs to find it, and another thread would wait for the static with the GIL held.
+void find_main_thread();
 bool on_main_thread();
 
 }  // namespace tailrace::bindings

@@ -4,6 +4,8 @@
 
 #include <new>
 
+#include "stand_in.hpp"
+
 namespace tailrace::bindings {
 
 void free_block(RunBlock* block);
@@ -90,8 +92,8 @@ PyObject* call_body(const NodeSpec& spec, RunBlock& block) {
   const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
   PyObject* context = PyContext_Copy(block.context);
   if (context == nullptr || PyContext_Enter(context) != 0) return Py_XDECREF(context), nullptr;
-  PyObject* value = PyObject_Vectorcall(spec.step->fn, args, (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                        spec.kwnames);
+  PyObject* value = PyObject_Vectorcall(
+      spec.step->fn, args, (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET, spec.kwnames);
   PyContext_Exit(context);
   Py_DECREF(context);
   return value;
@@ -117,6 +119,8 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
                      std::uint32_t references) {
   bool nested = false;
   if (!admit(runtime, &nested)) return nullptr;
+  PyObject* context = PyContext_CopyCurrent();
+  if (context == nullptr) return count_end(runtime, base::Outcome::kFailed, nested), nullptr;
   RunBlock* block = plan->free_blocks;
   if (block != nullptr) {
     plan->free_blocks = block->next;
@@ -126,7 +130,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   }
   Py_INCREF(plan);
   block->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(runtime)));
-  block->context = PyContext_CopyCurrent();
+  block->context = context;
   for (Py_ssize_t i = 0; i < plan->arg_count; ++i) block->values[i] = Py_NewRef(PyTuple_GET_ITEM(args, i));
   for (std::size_t i = 0; i < plan->specs->size(); ++i) block->records[i] = NodeRecord{};
   block->nested = nested;
@@ -144,7 +148,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   ++runtime->state->live;
   block->run.open(references + 1);
 
-  if (deadline_s >= 0) block->deadline_ns = block->started_ns + static_cast<std::int64_t>(deadline_s * 1e9);
+  if (deadline_s >= 0) block->deadline_ns = base::after_s(block->started_ns, deadline_s);
   const RunBlock* outer = top_frame != nullptr ? top_frame->block : nullptr;
   if (outer != nullptr && outer->runtime == runtime && outer->deadline_ns < block->deadline_ns) {
     block->deadline_ns = outer->deadline_ns;
@@ -168,16 +172,21 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 
   NodeRecord& record = block.records[given];
   const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
-  record.thread = worker != nullptr ? worker->name().c_str() : blocking ? "blocking" : "caller";
+  record.thread = worker != nullptr            ? worker->name().c_str()
+                  : blocking                   ? "blocking"
+                  : standing_in_for != nullptr ? "stand-in"
+                                               : "caller";
   record.started_ns = boundary_ns;
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
-  frame.enter_body(step.cost.opens_gate());
+  const bool opens = step.cost.opens_gate();
+  if (opens && run.has_ready()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
+  frame.enter_body(opens);
   PyObject* value = call_body(spec, block);
   frame.leave_body();
   frame.leave();
 
   const std::int64_t began = record.started_ns;
-  std::int64_t now = is_virtual ? began + static_cast<std::int64_t>(step.virtual_cost_s * 1e9) : base::monotonic_ns();
+  std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
   boundary_ns = now;
   step.record(now - began, value == nullptr);
   if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
@@ -215,7 +224,8 @@ void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
 
 // Short siblings are run by who made them ready: another thread could only take turns at the GIL with it.
 void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t, sched::Worker*) {
-  if (runtime->is_virtual || static_cast<const NodeSpec*>(run.plan().node(top).arg)->step->cost.opens_gate()) post_ticket(this);
+  const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(top).arg);
+  if (runtime->is_virtual || spec.step->cost.opens_gate()) post_ticket(this);
 }
 
 void RunBlock::settled(flow::Run&, base::Outcome outcome) {
@@ -224,14 +234,18 @@ void RunBlock::settled(flow::Run&, base::Outcome outcome) {
     armed = false;
     run.release();
   }
-  if (outcome != base::Outcome::kOk && tokens != nullptr) cancel_tokens(this);
+  if (tokens == nullptr && callbacks == nullptr) return;
+  run.ending.announce();  // first: a callback may wait for somebody who waits for this run
+  if (outcome != base::Outcome::kOk) cancel_tokens(this);
   const Ref to_call = Ref::steal(std::exchange(callbacks, nullptr));
   if (!to_call) return;
+  UserCode around{runtime};
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
     PyObject* pair = PyList_GET_ITEM(to_call.get(), i);  // (fn, run)
     const Ref ignored = Ref::steal(PyObject_CallOneArg(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)));
     if (!ignored) PyErr_WriteUnraisable(PyTuple_GET_ITEM(pair, 0));
   }
+  around.leave();
 }
 
 void RunBlock::fired(flow::Run&) {
@@ -243,6 +257,7 @@ void RunBlock::fired(flow::Run&) {
     if (static_cast<int>(i) != output) Py_CLEAR(values[i]);
   }
   Py_CLEAR(context);
+  Py_CLEAR(loop);
   has_fired = true;
   if (!has_handle) log_unseen(this);  // before `drain` may return
   live_ended(runtime);
@@ -272,6 +287,8 @@ void free_block(RunBlock* block) {
 }
 
 void RunBlock::Ticket::run(sched::Worker* worker) {
+  const bool attach = worker == nullptr && !block.runtime->is_virtual;  // a stand-in
+  if (attach) attach_thread();
   posted = false;
   boundary_ns = 0;
   flow::Run& r = block.run;
@@ -287,6 +304,7 @@ void RunBlock::Ticket::run(sched::Worker* worker) {
     r.work(node, worker);
   }
   r.release();
+  if (attach) detach_thread();
 }
 
 void RunBlock::Ticket::complete(base::Outcome) {
@@ -315,6 +333,7 @@ void post_ticket(RunBlock* block) {
   block->ticket.posted = true;
   block->run.retain();
   block->runtime->scheduler().push_gated(&block->ticket);
+  relieve(block->runtime);
 }
 
 namespace {

@@ -57,7 +57,6 @@ struct RunBlock final : flow::Host {
   PyObject* callbacks = nullptr;     // list, until the run has ended
   TokenObject* tokens = nullptr;  // async steps that are not finished
   PyObject* loop = nullptr;          // of async steps; null: the runtime's own
-  RunBlock* waits_for = nullptr;     // the run that a step of this one waits for
   std::int64_t deadline_ns = base::kNever;
   double deadline_s = 0;
   std::int64_t started_ns = 0;

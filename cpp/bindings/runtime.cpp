@@ -22,7 +22,7 @@ RuntimeState::RuntimeState(PyInterpreterState* interpreter, sched::SchedulerOpti
 
 bool admit(RuntimeObject* runtime, bool* nested) {
   Ledger& ledger = runtime->state->ledger;
-  *nested = top_frame != nullptr && top_frame->runtime == runtime;
+  *nested = inside_body_of(runtime);
   if (runtime->closed) return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", runtime->name)), false;
   if (*nested) return ++ledger.nested, true;
   ++ledger.submitted;
@@ -56,7 +56,7 @@ GuestSlot::GuestSlot(RuntimeObject* runtime)
     : runtime_{runtime},
       outer_{current_guest},
       // A thread inside a body of this runtime has its place already.
-      counted_{top_frame == nullptr || top_frame->runtime != runtime} {
+      counted_{!inside_body_of(runtime)} {
   if (!(granted_ = !counted_) && runtime->state->guest_slots > 0) {
     // We hold the GIL, so whoever is inside a short body has let go of it for a moment: taking turns would cost both.
     granted_ = room().busy == 0 && runtime->scheduler().lane().gate.closed_body() == 0;
@@ -89,7 +89,8 @@ int drive_step(RuntimeObject* runtime, std::int64_t limit_ns) {
   const std::int64_t now = runtime->now_ns();
   std::int64_t next = scheduler.next_event_ns();
   if (runtime->state->poll != nullptr) {
-    const Ref delay = Ref::steal(PyObject_CallFunction(runtime->state->poll, "d", static_cast<double>(now) * 1e-9));
+    const Ref poll = Ref::borrow(runtime->state->poll);  // it may be replaced while it runs
+    const Ref delay = Ref::steal(PyObject_CallFunction(poll.get(), "d", static_cast<double>(now) * 1e-9));
     if (!delay) return -1;
     const double seconds = PyFloat_AsDouble(delay.get());
     if (PyErr_Occurred() != nullptr) return -1;

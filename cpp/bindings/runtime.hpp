@@ -48,6 +48,8 @@ struct RuntimeState {
   RunBlock* first_run = nullptr;  // all blocks in use
   std::int64_t live = 0;          // runs not yet fired and tasks not yet ended: what `drain` waits for
   int guest_slots;
+  int waiting_workers = 0;        // workers whose body waits for other work
+  int stand_ins = 0;              // threads that take from the lane for them
   base::atomic<std::uint32_t> quiet{0};  // bumped when `live` falls to zero
   PyObject* poll = nullptr;       // virtual runtime: the event loop's turn
 };
@@ -73,20 +75,20 @@ bool admit(RuntimeObject* runtime, bool* nested);
 void count_end(RuntimeObject* runtime, base::Outcome outcome, bool nested);
 void live_ended(RuntimeObject* runtime);
 
-// Drives a virtual runtime until `done()`; false with an exception set (Stalled, KeyboardInterrupt).
+// Drives a virtual runtime until `done()` or `limit_ns`; false with an exception set (Stalled, KeyboardInterrupt).
 template <class Done>
-bool drive_until(RuntimeObject* runtime, Done&& done);
+bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done);
 // Does the next thing, advancing time up to `limit_ns`: 1 did something, 0 idle until the limit, -1 exception,
 // -2 nothing will ever happen by itself.
 int drive_step(RuntimeObject* runtime, std::int64_t limit_ns);
 void raise_stalled(RuntimeObject* runtime);
 
 template <class Done>
-bool drive_until(RuntimeObject* runtime, Done&& done) {
-  while (!done()) {
-    const int did = drive_step(runtime, base::kNever);
+bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done) {
+  while (!done() && runtime->now_ns() < limit_ns) {
+    const int did = drive_step(runtime, limit_ns);
     if (did == -1) return false;
-    if (did <= 0) return raise_stalled(runtime), false;
+    if (did == -2) return raise_stalled(runtime), false;
   }
   return true;
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
+
+from typing_extensions import disjoint_base
 
 __version__: str
 
@@ -33,7 +35,7 @@ def current_step() -> tuple[str, str] | None:
 class Step:
     """A step body with what is learnt about it: calls, failures, duration."""
 
-    def __init__(self, fn: Callable[..., Any], name: str, kind: int) -> None: ...
+    def __new__(cls, fn: Callable[..., Any], name: str, kind: int) -> Self: ...
     @property
     def fn(self) -> Callable[..., Any]: ...
     @property
@@ -47,13 +49,13 @@ class Step:
 class Plan:
     """An immutable compiled graph of steps."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         name: str,
         arg_count: int,
         nodes: Sequence[tuple[Step, str, tuple[int, ...], tuple[Any, ...], tuple[str, ...], tuple[int, ...]]],
         output: int,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def name(self) -> str: ...
     @property
@@ -110,6 +112,7 @@ class Completions:
     def drain(self) -> list[Any]: ...
     def close(self) -> None: ...
 
+@disjoint_base
 class RuntimeCore:
     """The scheduler as Python sees it. `tailrace.Runtime` derives from it."""
 
@@ -132,6 +135,7 @@ class RuntimeCore:
     def virtual_drive(self, until_s: float, /) -> bool: ...
     def virtual_poll(self, fn: Callable[[float], float], /) -> None: ...
 
+@disjoint_base
 class ExecutorCore:
     """Own threads, made on demand, first in first out: what `tailrace.Executor` stands on."""
 

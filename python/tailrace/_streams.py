@@ -44,7 +44,7 @@ def run_map(
     limit: int,
     runtime: Runtime,
 ) -> Iterator[Any]:
-    """Yield the result for each item: `call(item)` while a run does not spread, else of at most `limit` runs."""
+    """Yield the result of each item: by `call` while a run does not spread, else of at most `limit` runs."""
     runs: deque[Run] = deque()
     try:
         for item in items:

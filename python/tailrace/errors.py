@@ -133,6 +133,11 @@ _TEXTS: dict[str, tuple[type[TailraceError], str]] = {
         "step {step!r} of workflow {workflow!r} waits for its own run, which cannot end before the step "
         "does; return the value from the step instead",
     ),
+    "drained_inside": (
+        Deadlock,
+        "step {step!r} of workflow {workflow!r} waits until runtime {runtime!r} has nothing in flight, which "
+        "the step itself is; call drain() outside of steps",
+    ),
     "stalled": (
         Stalled,
         "nothing can run in virtual runtime {runtime!r} and no timer is set; waiting: {waiting}",

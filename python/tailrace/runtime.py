@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Runtime", "default_runtime"]
 
-_MAX_WORKERS = 4096
+_MAX_WORKERS = 256  # as in cpp/include/tailrace/sched/idle.hpp
 _VIRTUAL_WORKERS = 4  # the same everywhere, so that a seed replays on any machine
 
 _entered: ContextVar[RuntimeCore | None] = ContextVar("tailrace.runtime", default=None)

@@ -128,7 +128,9 @@ class Handle(Generic[P, R]):
         start = cast(Callable[..., _core.Run], here.start)
         # Where no second thread could help, a run is done here, without the way to a worker and back.
         call = here if runtime.clock is None else None
-        return _streams.run_map(start, call, plan.spreads, iter(iterable), min(limit, runtime.max_pending), runtime)
+        return _streams.run_map(
+            start, call, plan.spreads, iter(iterable), min(limit, runtime.max_pending), runtime
+        )
 
     def stream(self, source: Iterable[Any] | AsyncIterable[Any], concurrency: int = 64) -> AsyncIterator[R]:
         """Run the workflow for every item of a sync or async source; yield the results in order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 
@@ -31,6 +32,15 @@ def test_map_keeps_order_and_raises_in_place(make):
         assert next(results) == 1.0
         with pytest.raises(ZeroDivisionError):
             next(results)
+
+
+def test_asyncio_awaits_its_futures(make):
+    async def ask(executor):
+        wrapped = asyncio.wrap_future(executor.submit(divmod, 7, 2))
+        return await wrapped, await asyncio.get_running_loop().run_in_executor(executor, pow, 2, 10)
+
+    with make(max_workers=2) as executor:
+        assert asyncio.run(ask(executor)) == ((3, 1), 1024)
 
 
 def test_as_completed_and_wait_understand_its_futures(make):

@@ -6,7 +6,9 @@ import pytest
 
 START = """
 import threading, time, tailrace as tr
-begun = threading.Event()
+from concurrent import futures
+begun, lock = threading.Event(), threading.Lock()
+lock.acquire()
 def body():
     begun.set()
     time.sleep(60)
@@ -15,7 +17,7 @@ async def pause():
     begun.set()
     await tr.sleep(60)
 nap = tr.step(pause)
-rt = tr.Runtime(workers=1)
+rt = tr.Runtime(workers=2)
 """
 
 LEFT = {
@@ -35,6 +37,41 @@ LEFT = {
         "threading.Thread(target=ask, daemon=True).start()"
     ),
     "a busy executor": "ex = tr.Executor(max_workers=1); [ex.submit(body) for _ in range(3)]; begun.wait()",
+    "a step that waits for a lock for ever": "rt.submit(lock.acquire); rt.submit(begun.set); begun.wait()",
+    "a blocking step that waits for a lock for ever": (
+        "hang = tr.step(blocking=True)(lambda: begun.set() or lock.acquire())\n"
+        "run = tr.workflow(lambda: hang()).options(runtime=rt).start(); begun.wait()"
+    ),
+    "an endless loop in a step": (
+        "def spin():\n"
+        "    begun.set()\n"
+        "    while True: pass\n"
+        "rt.submit(spin); begun.wait()"
+    ),
+    "a step that waits for a run": (
+        "inner = tr.workflow(lambda: wait())\n"
+        "outer = tr.step(lambda: inner())\n"
+        "run = tr.workflow(lambda: outer()).options(runtime=rt).start(); begun.wait()"
+    ),
+    "threads that call, submit and wait": (
+        "call = tr.workflow(lambda: quick()).options(runtime=rt)\n"
+        "def ask():\n"
+        "    while True:\n"
+        "        begun.set()\n"
+        "        try: call(); rt.submit(int).result(); futures.wait([rt.submit(int)])\n"
+        "        except BaseException: pass\n"
+        "for _ in range(4): threading.Thread(target=ask, daemon=True).start()\n"
+        "begun.wait()"
+    ),
+    "a thread that submits while the interpreter ends": (
+        "def late():\n"
+        "    threading.main_thread().join()\n"
+        "    rt.submit(time.sleep, 60); tr.workflow(lambda: slow()).start()\n"
+        "threading.Thread(target=late).start()"
+    ),
+    "a runtime that nothing but itself and a module refers to": (
+        "import builtins; builtins.kept = rt; rt.own = rt; rt.submit(int).result()"
+    ),
     "a runtime inside its with block": "rt.__enter__(); tr.workflow(lambda: wait()).start(); begun.wait()",
     "an unused virtual runtime": "virtual = tr.Runtime(clock=tr.VirtualClock())",
 }
@@ -44,6 +81,12 @@ LEFT = {
 def test_leaving_with(run_script, left):
     done = run_script(START + left)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_at_the_top_ends_the_process_with_one_whatever_still_runs(run_script):
+    done = run_script(START + "rt.submit(body); begun.wait(); 1 / 0")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
 
 
 def test_an_executors_short_tasks_are_finished_at_exit_as_the_standard_one_does(run_script):

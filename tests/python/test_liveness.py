@@ -94,6 +94,101 @@ def test_a_waiting_step_is_no_obstacle_to_what_it_waits_for(make_runtime):
     assert tr.workflow(lambda x: outer(x)).options(runtime=runtime).start(4).result(WAIT_S) == 10
 
 
+def nested_ways():
+    """Inner workflows that cannot be finished by the one worker whose step waits for them."""
+    double = tr.step(lambda x: 2 * x)
+    fetch = tr.step(blocking=True)(lambda x: x)
+    other = tr.workflow(lambda x: double(x))
+
+    async def ask(x):
+        return await other.start(x)
+
+    return {
+        "a blocking step": tr.workflow(lambda x: double(fetch(x))),
+        "a deadline": other.options(deadline_s=WAIT_S),
+        "an async step": tr.workflow(lambda x: tr.step(ask)(x)),
+    }
+
+
+@pytest.mark.parametrize("way", ["a blocking step", "a deadline", "an async step"])
+def test_a_step_on_the_only_worker_may_call_a_workflow_with(make_runtime, way):
+    runtime = make_runtime(workers=1)
+    inner = nested_ways()[way]
+    outer = tr.step(lambda x: inner(x) + inner.start(x).result(WAIT_S))
+    run = tr.workflow(lambda x: outer(x)).options(runtime=runtime).start(3)
+    done = threading.Event()  # to wait for the run itself would be to help
+    run.add_done_callback(lambda _: done.set())
+    assert done.wait(WAIT_S)
+    assert run.result() == 12
+
+
+def test_steps_on_all_workers_may_wait_for_each_others_kind(rt):
+    inner = nested_ways()["a blocking step"]
+    together = threading.Barrier(2)
+    outer = tr.step(lambda x: together.wait(WAIT_S) * 0 + inner(x))
+    runs = [tr.workflow(lambda x: outer(x)).options(runtime=rt).start(i) for i in range(2)]
+    assert [run.result(WAIT_S) for run in runs] == [0, 2]
+
+
+@pytest.mark.parametrize("of", ["a run", "a task"])
+def test_a_callback_may_wait_for_another_run(make_runtime, of):
+    runtime = make_runtime(workers=1)
+    inner = nested_ways()["a blocking step"].options(runtime=runtime)
+    begun, go, done, got = threading.Event(), threading.Event(), threading.Event(), []
+
+    def hold():
+        begun.set()
+        return go.wait(WAIT_S)
+
+    def ask(_):
+        got.append(inner.start(5).result(WAIT_S))
+        done.set()
+
+    held = tr.step(hold)
+    first = (
+        tr.workflow(lambda: held()).options(runtime=runtime).start()
+        if of == "a run"
+        else runtime.submit(hold)
+    )
+    assert begun.wait(WAIT_S)
+    first.add_done_callback(ask)
+    go.set()
+    assert done.wait(WAIT_S)
+    assert got == [10]
+
+
+def test_a_step_that_drains_its_own_runtime_is_a_deadlock_error(rt):
+    drain = tr.step(lambda: rt.drain())
+    with pytest.raises(tr.StepFailed) as caught:
+        tr.workflow(lambda: drain()).options(runtime=rt)()
+    assert isinstance(caught.value.__cause__, tr.Deadlock)
+    assert "'test'" in str(caught.value.__cause__)
+
+
+def test_a_failed_run_is_released_though_its_traceback_leads_back_to_it(rt):
+    import gc
+    import weakref
+
+    class Marked(Exception):
+        pass
+
+    def fail():
+        raise Marked
+
+    failing = tr.step(fail)
+
+    def start():
+        run = tr.workflow(lambda: failing()).options(runtime=rt).start()
+        with pytest.raises(tr.StepFailed) as caught:
+            run.result(WAIT_S)
+        return weakref.ref(run), weakref.ref(caught.value.__cause__)
+
+    references = start()
+    rt.drain(WAIT_S)
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
 def test_results_and_arguments_are_released_after_the_run(rt):
     import gc
     import weakref

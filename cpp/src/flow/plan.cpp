@@ -14,7 +14,8 @@ std::string describe(const std::vector<NodeIndex>& nodes) {
 
 }  // namespace
 
-CycleError::CycleError(std::vector<NodeIndex> nodes) : std::invalid_argument{describe(nodes)}, nodes_{std::move(nodes)} {}
+CycleError::CycleError(std::vector<NodeIndex> nodes)
+    : std::invalid_argument{describe(nodes)}, nodes_{std::move(nodes)} {}
 
 NodeIndex PlanBuilder::add(Body body, void* arg, Kind kind) {
   nodes_.push_back({body, arg, kind});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "tailrace/base/clock.hpp"
@@ -28,7 +29,14 @@ bool BlockingLane::submit(Item* item) {
     return true;
   }
   reap();
-  threads_.emplace_back(name_ + "-b" + std::to_string(made_++), [this] { serve(); });
+  try {
+    threads_.emplace_back(name_ + "-b" + std::to_string(made_), [this] { serve(); });
+  } catch (const std::system_error&) {  // the machine has no thread left: those that live will come to it
+    if (alive_ > 0) return true;
+    queue_.pop_back();
+    return false;
+  }
+  ++made_;
   peak_ = std::max(peak_, ++alive_);
   return true;
 }

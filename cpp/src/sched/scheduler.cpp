@@ -67,7 +67,21 @@ void Scheduler::push_gated(Item* item) {
   if (options_.is_virtual) return;
   ensure_started();
   if (lane_.gate.can_acquire()) idle_.notify();
-  if (stopping()) sweep();
+  if (must_sweep()) sweep();
+}
+
+Item* Scheduler::take_gated() {
+  const Gate::Ticket ticket = lane_.gate.try_acquire();
+  if (ticket == 0) return nullptr;
+  Item* item = must_sweep() ? nullptr : lane_.pop();
+  lane_.note_leftover();
+  lane_.gate.release(ticket);
+  if (must_sweep()) {
+    sweep();
+  } else if (lane_.has_items()) {
+    idle_.notify();  // pushed while the permit was held
+  }
+  return item;
 }
 
 void Scheduler::push_blocking(Item* item) {
@@ -148,7 +162,9 @@ bool Scheduler::all_injected_ran() const {
   std::uint64_t pushed = 0;
   for (const auto& worker : workers_) ran += worker->counters_.injected.read_published();
   const std::uint32_t lanes = producer_count_.load(base::acquire);  // [P1] acquire: pairs with [P4]
-  for (std::uint32_t i = 0; i < lanes; ++i) pushed += producers_[i].load(base::relaxed)->pushed.read();  // relaxed: [P1]
+  for (std::uint32_t i = 0; i < lanes; ++i) {
+    pushed += producers_[i].load(base::relaxed)->pushed.read();  // relaxed: ordered by [P1]
+  }
   return ran >= pushed;
 }
 
@@ -169,7 +185,7 @@ void Scheduler::drain() {
 
 // Ends what is left in the lane, unless a worker inside the gate will do it when it comes out.
 void Scheduler::sweep() {
-  while (lane_.has_items()) {
+  while (lane_.has_items() && lane_.gate.can_acquire()) {
     const Gate::Ticket ticket = lane_.gate.try_acquire();
     if (ticket == 0) return;
     while (Item* item = lane_.pop()) item->complete(base::Outcome::kCancelled);

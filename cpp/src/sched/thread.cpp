@@ -38,6 +38,7 @@ void* Thread::enter(void* argument) {
 bool Thread::finished() const noexcept { return shared_->finished.load(base::acquire) != 0; }
 
 bool Thread::join_until(std::int64_t deadline_ns) {
+  if (pthread_equal(handle_, pthread_self()) != 0) return false;  // a body that stops what it runs on
   // [T2] acquire: pairs with [T1].
   while (shared_->finished.load(base::acquire) == 0) {
     const std::int64_t left = deadline_ns - base::monotonic_ns();

@@ -1,5 +1,7 @@
 #include "tailrace/sched/worker.hpp"
 
+#include <algorithm>
+
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::sched {
@@ -62,7 +64,15 @@ void Worker::leave_gate() {
   lane.note_leftover();
   lane.gate.release(ticket_);
   ticket_ = 0;
-  if (lane.has_items()) scheduler_.idle_.notify();  // pushed while the permit was held, so nobody was woken for it
+  if (!lane.has_items()) return;
+  // Pushed while the permit was held, so nobody was woken for it; or not swept, as the permit was not to be had.
+  if (scheduler_.must_sweep()) {
+    scheduler_.keeper_->enter(*this);  // to complete an item takes what the gate is for
+    scheduler_.sweep();
+    scheduler_.keeper_->leave(*this);
+  } else {
+    scheduler_.idle_.notify();
+  }
 }
 
 void Worker::enter_body(bool open) {
@@ -88,10 +98,13 @@ bool Worker::take_injected() {
   // [P1] acquire: pairs with the release in Scheduler::my_producer.
   const std::uint32_t lanes = scheduler_.producer_count_.load(base::acquire);
   if (lanes == 0) return false;
+  const auto workers = static_cast<std::size_t>(scheduler_.worker_count());
   const std::uint32_t first = lanes == 1 ? 0 : random_.below(lanes);
   for (std::uint32_t i = 0; i < lanes; ++i) {
     auto* producer = scheduler_.producers_[(first + i) % lanes].load(base::relaxed);  // relaxed: ordered by [P1]
-    const std::size_t n = producer->lane.claim(cells, kBatch);
+    // A claimed closure waits for those before it, so with other workers about only a share is taken.
+    const std::size_t share = workers == 1 ? kBatch : producer->lane.backlog() / (2 * workers);
+    const std::size_t n = producer->lane.claim(cells, std::clamp<std::size_t>(share, 1, kBatch));
     if (n == 0) continue;
     found_work();
     for (std::size_t k = 0; k < n; ++k) {

@@ -17,7 +17,7 @@ def middle(x: int) -> int:
     return x + 1
 
 
-def last(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> int:  # noqa: PLR0917
+def last(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> int:
     """Join the eight."""
     return a + b + c + d + e + f + g + h
 

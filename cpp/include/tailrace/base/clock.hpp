@@ -13,6 +13,12 @@ namespace tailrace::base {
 
 inline constexpr std::int64_t kNever = INT64_MAX;
 
+// The time `seconds` after `now_ns`; kNever when that is beyond what a clock can show (or not a number).
+constexpr std::int64_t after_s(std::int64_t now_ns, double seconds) noexcept {
+  if (!(seconds < 9e9)) return kNever;  // 285 years
+  return now_ns + (seconds > 0 ? static_cast<std::int64_t>(seconds * 1e9) : 0);
+}
+
 // CLOCK_MONOTONIC in nanoseconds.
 std::int64_t monotonic_ns() noexcept;
 

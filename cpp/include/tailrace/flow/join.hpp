@@ -89,7 +89,8 @@ class Ending {
  public:
   // Only between runs, when nobody else holds the run.
   void rearm() noexcept {
-    outcome_.store(static_cast<std::uint32_t>(base::Outcome::kPending), base::relaxed);  // relaxed (both): not shared now
+    // relaxed (both): not shared now
+    outcome_.store(static_cast<std::uint32_t>(base::Outcome::kPending), base::relaxed);
     signal_.store(kOpen, base::relaxed);
   }
 
@@ -106,7 +107,8 @@ class Ending {
   bool fix(base::Outcome outcome) noexcept {
     auto expected = static_cast<std::uint32_t>(base::Outcome::kPending);
     // [O2] acq_rel: what the run has produced is seen by who sees its outcome ([O1]). Failure: somebody else did it.
-    return outcome_.compare_exchange_strong(expected, static_cast<std::uint32_t>(outcome), base::acq_rel, base::relaxed);
+    return outcome_.compare_exchange_strong(expected, static_cast<std::uint32_t>(outcome), base::acq_rel,
+                                            base::relaxed);
   }
 
   // Wakes the waiters. After this the caller must hold a reference to touch the run again.

@@ -83,8 +83,9 @@ class PlanBuilder {
   // Adds a node that calls `fn()`; `fn` must outlive every run.
   template <class Fn>
   NodeIndex add(Fn& fn) {
-    return add([](Run&, NodeIndex, void* arg, sched::Worker*) { return (*static_cast<Fn*>(arg))(), base::Verdict::kDone; },
-               &fn);
+    return add(
+        [](Run&, NodeIndex, void* arg, sched::Worker*) { return (*static_cast<Fn*>(arg))(), base::Verdict::kDone; },
+        &fn);
   }
 
   // `after` starts when `before` is finished. Throws std::out_of_range for an unknown node.

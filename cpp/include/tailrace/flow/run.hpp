@@ -26,7 +26,8 @@ class Host {
   virtual void launch(Run& run, NodeIndex node) = 0;
   // `top` and those linked below it (`count` in all) were put on the ready stack; others could help.
   virtual void offered(Run& run, NodeIndex top, std::uint32_t count, sched::Worker* worker) = 0;
-  // The outcome is fixed and about to be announced; nodes may still be running. Once.
+  // The outcome is fixed and about to be announced (a host that calls strangers does so before); nodes may still be
+  // running. Once.
   virtual void settled(Run& run, base::Outcome outcome) = 0;
   // Every node has fired. Once; the run is then only held by those who still have a reference.
   virtual void fired(Run& run) = 0;

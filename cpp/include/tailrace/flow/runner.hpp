@@ -48,8 +48,8 @@ class Runner final : private Host {
   std::mutex mutex_;
   std::vector<Block*> free_;
   std::vector<Block*> all_;
-  base::atomic<Block*> spare_{nullptr};        // the last block given back, for the common case of one at a time
-  base::atomic<std::int64_t> node_ns_{-1};     // mean cost of a node; -1: not known yet
+  base::atomic<Block*> spare_{nullptr};  // the last block given back, for the common case of one at a time
+  base::atomic<std::int64_t> node_ns_{-1};  // mean cost of a node; -1: not known yet
   base::atomic<std::uint32_t> runs_{0};
 };
 

@@ -57,6 +57,12 @@ class InjectLane {
     return head_.compare_exchange_strong(h, h + n, base::release, base::relaxed) ? n : 0;
   }
 
+  // How many cells wait, more or less. relaxed: a hint for the size of a claim.
+  std::size_t backlog() const noexcept {
+    const auto n = static_cast<std::int64_t>(tail_.load(base::relaxed) - head_.load(base::relaxed));
+    return n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+
   // [L5] seq_cst: a parker asks this last, after it has shown itself as a sleeper (docs/idle.md).
   bool empty() const noexcept { return head_.load(base::seq_cst) >= tail_.load(base::seq_cst); }
 

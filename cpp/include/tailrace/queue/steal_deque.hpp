@@ -28,7 +28,8 @@ class StealDeque {
 
   // A power-of-two ring; the index is taken modulo its size.
   struct Ring {
-    explicit Ring(std::int64_t capacity) : mask{capacity - 1}, slots{new atomic<T>[static_cast<std::size_t>(capacity)]} {}
+    explicit Ring(std::int64_t capacity)
+        : mask{capacity - 1}, slots{new atomic<T>[static_cast<std::size_t>(capacity)]} {}
     atomic<T>& at(std::int64_t i) noexcept { return slots[static_cast<std::size_t>(i & mask)]; }
     std::int64_t mask;
     std::unique_ptr<atomic<T>[]> slots;

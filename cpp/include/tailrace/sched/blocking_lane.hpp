@@ -38,7 +38,7 @@ class BlockingLane {
   BlockingLane& operator=(const BlockingLane&) = delete;
   ~BlockingLane();
 
-  // Queues `item`; false when the lane is stopped (the caller then completes it).
+  // Queues `item`; false when the lane is stopped, or has no thread and cannot make one (the caller then completes it).
   bool submit(Item* item);
 
   // Refuses new items from now on; completes the queued ones as cancelled if asked to, else they still run.

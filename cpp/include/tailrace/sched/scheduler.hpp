@@ -71,6 +71,10 @@ class Scheduler {
   void push_gated(Item* item);
   void push_blocking(Item* item);
 
+  // For a thread that stands in for workers, inside what the gate guards: an item of the gated lane to run, or null
+  // when there is none or a worker will see to it.
+  Item* take_gated();
+
   // Runs `item` on any worker that is free, without the gate.
   void push_free(Item* item);
 
@@ -104,6 +108,9 @@ class Scheduler {
 
  private:
   friend class Worker;
+
+  // For who has pushed an item or given the permit up, and must not miss a stop that begins meanwhile.
+  bool must_sweep() const noexcept { return stopping_.load(base::seq_cst); }  // [S4] seq_cst: pairs with [S2]
 
   struct Producer {
     ProducerLane lane;

@@ -25,7 +25,8 @@ class Thread {
   Thread(Thread&&) = default;
   Thread& operator=(Thread&&) = default;
 
-  // Waits until `deadline_ns` (monotonic) for the thread to end and joins it; false: it still runs, ask again.
+  // Waits until `deadline_ns` (monotonic) for the thread to end and joins it; false: it still runs, ask again. A thread
+  // does not wait for itself: false at once.
   bool join_until(std::int64_t deadline_ns);
 
   bool finished() const noexcept;
