@@ -62,6 +62,10 @@ void task_dealloc(PyObject* object) {
 int wait_task(FutureObject* f, std::int64_t deadline_ns) {
   if (f->ended()) return 1;
   RuntimeObject* runtime = f->runtime;
+  if (runtime != nullptr && runtime->abandoned) {  // no thread of this process will ever run it
+    f->counted = false;
+    return end_task(f, TaskState::kNotified, nullptr, nullptr), 1;
+  }
   for (const Frame* frame = top_frame; frame != nullptr; frame = frame->outer) {
     if (frame->task == reinterpret_cast<PyObject*>(f)) {
       return raise_hooked("deadlock", Py_BuildValue("{s:s,s:O}", "workflow", "submit", "step", frame->label)), -1;

@@ -243,8 +243,13 @@ PyObject* runtime_abandon(PyObject* object, PyObject*) {
   RuntimeObject* self = ready_self(object);
   if (self == nullptr) return nullptr;
   self->closed = true;
-  // Their timers stand in the heap that is left behind.
-  for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) block->armed = false;
+  self->abandoned = true;
+  // Who asks for a run of the parent's is told that it is cancelled here. Its timer stands in the heap that is left
+  // behind, its callbacks and async steps belong to the parent's loops.
+  for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
+    block->armed = false;
+    if (block->run.ending.fix(base::Outcome::kCancelled)) block->run.ending.announce();
+  }
   try {
     find_main_thread();
   } catch (py::error_already_set& failed) {

@@ -24,6 +24,11 @@ bool admit(RuntimeObject* runtime, bool* nested) {
   Ledger& ledger = runtime->state->ledger;
   *nested = inside_body_of(runtime);
   if (runtime->closed) return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", runtime->name)), false;
+  try {
+    runtime->scheduler().ensure_started();
+  } catch (const std::exception& error) {
+    return PyErr_SetString(PyExc_RuntimeError, error.what()), false;
+  }
   if (*nested) return ++ledger.nested, true;
   ++ledger.submitted;
   if (ledger.in_flight >= runtime->max_pending) {

@@ -62,6 +62,7 @@ struct RuntimeObject {
   std::int64_t max_pending;
   bool closed;
   bool is_virtual;
+  bool abandoned;  // inherited by a fork: nothing of it runs in this process
 
   sched::Scheduler& scheduler() noexcept { return state->scheduler; }
   std::int64_t now_ns() const noexcept { return state->scheduler.clock().now_ns(); }

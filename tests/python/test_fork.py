@@ -61,3 +61,41 @@ def test_using_an_inherited_runtime_in_the_child_raises_runtime_closed(run_scrip
     """
     done = run_script(SCRIPT.replace("        CHILD", child))
     assert done.returncode == 0, done.stderr
+
+
+IN_FLIGHT = """
+import concurrent.futures, os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork with threads
+import tailrace as tr
+go = threading.Event()
+begun = threading.Semaphore(0)
+def hold():
+    begun.release()
+    go.wait()
+    return "done"
+rt = tr.Runtime(workers=2)
+task = rt.submit(hold)
+run = tr.workflow(lambda: tr.step(hold)()).options(runtime=rt, deadline_s=60).start()
+begun.acquire(), begun.acquire()
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        task.result(10)
+    except concurrent.futures.CancelledError:
+        try:
+            run.result(10)
+        except tr.Cancelled:
+            code = 0
+    os._exit(code)
+_, status = os.waitpid(pid, 0)
+go.set()
+assert task.result(10) == run.result(10) == "done", "the parent goes on"
+rt.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_what_was_in_flight_at_a_fork_is_cancelled_in_the_child_and_goes_on_in_the_parent(run_script):
+    done = run_script(IN_FLIGHT)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "tailrace/base/check.hpp"
@@ -58,7 +59,14 @@ void Scheduler::start() {
   const std::lock_guard lock{life_mutex_};
   // relaxed: the mutex orders it
   if (options_.is_virtual || started_.load(base::relaxed) || stopping()) return;
-  for (auto& worker : workers_) threads_.emplace_back(worker->name(), [w = worker.get()] { w->loop(); });
+  for (auto& worker : workers_) {
+    try {
+      threads_.emplace_back(worker->name(), [w = worker.get()] { w->loop(); });
+    } catch (const std::system_error&) {
+      if (threads_.empty()) throw;  // fewer workers than asked for still do all the work
+      break;
+    }
+  }
   started_.store(true, base::release);  // [S3] release: the threads exist. Pairs with [S1].
 }
 
@@ -235,7 +243,12 @@ void Scheduler::wake_watch() {
     const std::lock_guard lock{life_mutex_};
     if (!watch_made_) {
       if (stopping()) return;
-      watch_ = Thread{options_.name + "-watch", [this] { watch_loop(); }};
+      try {
+        watch_ = Thread{options_.name + "-watch", [this] { watch_loop(); }};
+      } catch (const std::system_error&) {
+        watching_.store(false, base::relaxed);  // relaxed: the next timer or worker tries again
+        return;
+      }
       watch_made_ = true;
     }
   }

@@ -67,6 +67,9 @@ class Scheduler {
     if (!inject(cell)) closure(nullptr);
   }
 
+  // Starts the workers, which the first work does otherwise. Throws std::system_error when there can be none.
+  void ensure_started();
+
   // Gives `item` to the gated lane; it is completed as cancelled when the scheduler has stopped.
   void push_gated(Item* item);
   void push_blocking(Item* item);
@@ -121,7 +124,6 @@ class Scheduler {
 
   bool inject(const queue::Cell& cell);
   Producer* my_producer();
-  void ensure_started();
   void start();
   void sweep();
   Item* take_virtual();
