@@ -292,7 +292,7 @@ void refresh_estimate(PlanObject* plan) {
   for (const auto& spec : *plan->specs) {
     const Cost& cost = spec.step->cost;
     const bool inline_step = spec.step->kind == static_cast<int>(StepKind::kSync);
-    plan->spreads = plan->spreads || !inline_step || cost.opens_gate();
+    plan->spreads = plan->spreads || !inline_step || cost.is_long();
     sum += !cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking) ? kShortNs + 1
            : inline_step                                                             ? cost.mean_ns
                                                                                      : 0;

@@ -31,7 +31,7 @@ void end_node(TokenObject* self, PyObject* value, PyObject* error) {
   NodeRecord& record = block->records[given];
   record.ended_ns = block->runtime->now_ns();
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
-  (*block->plan->specs)[given].step->record(record.ended_ns - record.started_ns, value == nullptr);
+  (*block->plan->specs)[given].step->record(record.ended_ns - record.started_ns, value == nullptr, true);
   TokenObject** link = &block->tokens;
   while (*link != self) link = &(*link)->next;
   *link = self->next;

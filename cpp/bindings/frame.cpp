@@ -35,13 +35,16 @@ void Frame::leave() noexcept {
 }
 
 void Frame::enter_body(bool opens) {
+  gate_ = runtime->scheduler().lane().gate.generation();
   if (worker != nullptr) return worker->enter_body(opens);
   if ((opened_ = opens)) step_aside();
 }
 
-void Frame::leave_body() {
-  if (worker != nullptr) return worker->leave_body();
+bool Frame::leave_body() {
+  const bool alone = runtime->scheduler().lane().gate.generation() == gate_;
+  if (worker != nullptr) return worker->leave_body() && alone;
   if (opened_) step_back();
+  return alone;
 }
 
 void Frame::begin_wait() {

@@ -21,7 +21,7 @@ struct Frame {
         const char* thread, std::int64_t started_ns);
   // Around the body: `opens` lets others run beside it.
   void enter_body(bool opens);
-  void leave_body();
+  bool leave_body();  // true: nobody else came in meanwhile
   // The body is about to wait, or has waited, for other work: others must be let in whatever was thought of it.
   void begin_wait();
   void end_wait();
@@ -51,6 +51,7 @@ struct Frame {
   void step_back();
 
   bool opened_ = false;
+  std::uint64_t gate_ = 0;  // who had the permit when the body began
   int stepped_out_ = 0;
 };
 

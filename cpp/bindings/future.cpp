@@ -101,11 +101,11 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
   Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), worker, thread, began};
   if (runtime != nullptr) frame.enter_body(runtime->state->costs.of(fn.get()).opens_gate());
   PyObject* value = call_task(f);
-  if (runtime != nullptr) frame.leave_body();
+  const bool clean = runtime == nullptr || frame.leave_body();
   frame.leave();
 
   const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
-  if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took);
+  if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took, clean);
   if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   PyObject* error = value == nullptr ? take_raised() : nullptr;
   end_task(f, TaskState::kFinished, value, error);

@@ -182,13 +182,13 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
   if (opens && run.has_ready()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
   frame.enter_body(opens);
   PyObject* value = call_body(spec, block);
-  frame.leave_body();
+  const bool clean = frame.leave_body();
   frame.leave();
 
   const std::int64_t began = record.started_ns;
   std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
   boundary_ns = now;
-  step.record(now - began, value == nullptr);
+  step.record(now - began, value == nullptr, clean);
   if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
   record.ended_ns = now;
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
@@ -225,7 +225,7 @@ void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
 // Short siblings are run by who made them ready: another thread could only take turns at the GIL with it.
 void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t, sched::Worker*) {
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(top).arg);
-  if (runtime->is_virtual || spec.step->cost.opens_gate()) post_ticket(this);
+  if (runtime->is_virtual || spec.step->cost.is_long()) post_ticket(this);
 }
 
 void RunBlock::settled(flow::Run&, base::Outcome outcome) {
@@ -301,7 +301,8 @@ void RunBlock::Ticket::run(sched::Worker* worker) {
     }
   } else if (node != flow::kNoNode) {
     if (r.has_ready() && plan_spreads(block.plan)) post_ticket(&block);
-    r.work(node, worker);
+    r.work_while(node, worker, [worker](flow::NodeIndex) { return worker == nullptr || worker->keeps_gate(); });
+    if (r.has_ready()) post_ticket(&block);
   }
   r.release();
   if (attach) detach_thread();

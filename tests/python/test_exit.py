@@ -43,10 +43,7 @@ LEFT = {
         "run = tr.workflow(lambda: hang()).options(runtime=rt).start(); begun.wait()"
     ),
     "an endless loop in a step": (
-        "def spin():\n"
-        "    begun.set()\n"
-        "    while True: pass\n"
-        "rt.submit(spin); begun.wait()"
+        "def spin():\n    begun.set()\n    while True: pass\nrt.submit(spin); begun.wait()"
     ),
     "a step that waits for a run": (
         "inner = tr.workflow(lambda: wait())\n"

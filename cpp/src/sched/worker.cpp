@@ -45,7 +45,12 @@ Item* Worker::take_gated() {
   } else if (ticket_ == 0) {  // taken over during a long body: the other one drains now, unless it is in one too
     if ((ticket_ = lane.gate.try_acquire()) == 0) return leave_gate(), nullptr;
   } else if (base::monotonic_ns() - gate_entered_ns_ > scheduler_.options_.slice_ns) {
-    return leave_gate(), nullptr;
+    // Let others at what is behind the gate, but keep the permit: to hand it over would move the work to a cold core.
+    if (!deque_.empty() || scheduler_.sees_injected()) return leave_gate(), nullptr;
+    ticket_ = lane.gate.renew(ticket_);
+    scheduler_.keeper_->leave(*this);
+    scheduler_.keeper_->enter(*this);
+    gate_entered_ns_ = base::monotonic_ns();
   }
   Item* item = scheduler_.stopping() ? nullptr : lane.pop();
   if (item == nullptr) leave_gate();
@@ -82,8 +87,14 @@ void Worker::enter_body(bool open) {
   if (open && scheduler_.lane_.has_items()) scheduler_.idle_.notify();
 }
 
-void Worker::leave_body() {
+bool Worker::leave_body() {
   if (ticket_ != 0 && !scheduler_.lane_.gate.leave_body(ticket_)) ticket_ = 0;
+  return ticket_ != 0 || scheduler_.options_.is_virtual;
+}
+
+bool Worker::keeps_gate() {
+  if (ticket_ == 0 && inside_gate_) ticket_ = scheduler_.lane_.gate.try_acquire();
+  return ticket_ != 0 || !inside_gate_;
 }
 
 void Worker::open_body() {

@@ -33,6 +33,13 @@ class BasicGate {
     return 0;
   }
 
+  // Goes on with the permit as if newly acquired, so that the watch does not take two short bodies for a long one.
+  Ticket renew(Ticket ticket) noexcept {
+    const Ticket mine = ((ticket | kStateMask) + 1) | kHeld;
+    word_.store(mine, base::relaxed);  // relaxed: nobody else changes a held word, and nothing is handed over
+    return mine;
+  }
+
   // Before a body. Open: others may take the permit over, and the caller then checks the lane and notifies.
   void enter_body(Ticket ticket, bool open) noexcept {
     // [G2] seq_cst: releases the lane to [G1]; and the holder's look at the lane must not come before this.
@@ -55,6 +62,9 @@ class BasicGate {
     const std::uint64_t word = word_.load(base::relaxed);  // relaxed: compared with itself later
     return (word & kStateMask) == kClosed ? word : 0;
   }
+
+  // Changes with every acquisition. relaxed: compared with itself later.
+  std::uint64_t generation() const noexcept { return word_.load(base::relaxed) & ~kStateMask; }
 
   // What `closed_body` says while the holder of `ticket` is inside a short one.
   static std::uint64_t closed_word(Ticket ticket) noexcept { return with(ticket, kClosed); }

@@ -39,7 +39,9 @@ class Worker {
 
   // Around a body that runs behind the gate: `open` lets another worker in meanwhile.
   void enter_body(bool open);
-  void leave_body();
+  bool leave_body();  // true: the permit is still ours
+  // Between two bodies: false when another worker has taken the permit over and drains now. Two inside would take turns.
+  bool keeps_gate();
   // Inside a body that was thought short and now waits: lets another worker in, as for a long one.
   void open_body();
 
@@ -53,7 +55,7 @@ class Worker {
   WorkerCounters& counters() noexcept { return counters_; }
   base::Random& random() noexcept { return random_; }
 
-  void* keeper_state = nullptr;        // the gate keeper's own (a Python thread state)
+  void* keeper_state = nullptr;  // the gate keeper's own (a Python thread state)
   std::int64_t virtual_busy_until_ns = 0;  // virtual runtime: takes no work before this
 
  private:
@@ -74,9 +76,9 @@ class Worker {
   base::Random random_;
   WorkerCounters counters_;
 
-  Gate::Ticket ticket_ = 0;      // of the gate; 0: the permit is not ours
-  bool inside_gate_ = false;     // the keeper has let us in (we hold the GIL)
-  bool searching_ = false;       // counted in Idle
+  Gate::Ticket ticket_ = 0;  // of the gate; 0: the permit is not ours
+  bool inside_gate_ = false;  // the keeper has let us in (we hold the GIL)
+  bool searching_ = false;  // counted in Idle
   std::int64_t gate_entered_ns_ = 0;
 };
 
