@@ -137,6 +137,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   block->retrieved = block->begun = block->armed = block->has_handle = block->has_fired = false;
   block->error_node = -1;
   block->ticket.priority = static_cast<sched::Priority>(priority);
+  block->ticket.begun = false;
   block->random = runtime->is_virtual ? &runtime->scheduler().worker(0).random() : nullptr;
   block->started_ns = runtime->now_ns();
   block->deadline_ns = base::kNever;
@@ -178,6 +179,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
                                                : "caller";
   record.started_ns = boundary_ns;
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
+  block.ticket.begun = true;
   const bool opens = step.cost.opens_gate();
   if (opens && run.has_ready()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
   frame.enter_body(opens);
@@ -213,6 +215,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 }
 
 void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
+  if (!ticket.posted) ticket.begun = true;
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(node).arg);
   if (spec.step->kind == static_cast<int>(StepKind::kBlocking)) {
     run.retain();

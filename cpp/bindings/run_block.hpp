@@ -63,7 +63,7 @@ struct RunBlock final : flow::Host {
   bool nested = false;
   bool retrieved = false;            // somebody has seen how it ended
   bool armed = false;                // the deadline timer holds a reference
-  bool begun = false;
+  bool begun = false;                // its roots are ready, launched or running
   bool has_handle = false;           // a Run object, which logs what nobody asked for when it goes
   bool has_fired = false;
   RunBlock* next = nullptr;          // in the runtime's list, or in the plan's free list

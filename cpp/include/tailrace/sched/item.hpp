@@ -33,6 +33,7 @@ class Item {
 
   Item* next = nullptr;  // the queue's while the item is in one
   Priority priority = Priority::kNormal;
+  bool begun = false;  // part of something that has started: goes before what has not, within its priority
 
  protected:
   ~Item() = default;

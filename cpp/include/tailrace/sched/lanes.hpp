@@ -1,6 +1,6 @@
 // lanes.hpp -- the gated lane: items of three priorities behind one permit.
 //
-// What      A queue for each priority and the gate whose holder may take from them.
+// What      Two queues for each priority (begun runs, new work) and the gate whose holder may take from them.
 // Why       All items that need the same gate (the GIL) wait in one place, and one worker at a time drains them.
 // Threads   push, has_items: any thread. pop, note_leftover: the holder of the permit.
 #pragma once
@@ -16,13 +16,15 @@ namespace tailrace::sched {
 
 class GatedLane {
  public:
-  void push(Item* item) noexcept { classes_[static_cast<std::size_t>(item->priority)].push(item); }
+  void push(Item* item) noexcept {
+    classes_[2 * static_cast<std::size_t>(item->priority) + (item->begun ? 0 : 1)].push(item);
+  }
 
   // The highest class first; every kAgeing-th item comes from the lowest, so that no class starves.
   Item* pop() noexcept {
     const bool lowest_first = ++taken_ % kAgeing == 0;
-    for (int i = 0; i < kPriorities; ++i) {
-      const int c = lowest_first ? kPriorities - 1 - i : i;
+    for (int i = 0; i < kClasses; ++i) {
+      const int c = lowest_first ? kClasses - 1 - i : i;
       if (Item* item = classes_[static_cast<std::size_t>(c)].pop()) return item;
     }
     return nullptr;
@@ -50,8 +52,10 @@ class GatedLane {
 
  private:
   static constexpr std::uint32_t kAgeing = 16;
+  // A run that comes back to the lane, behind all that has arrived meanwhile, would wait twice: so two for each.
+  static constexpr int kClasses = 2 * kPriorities;
 
-  std::array<queue::MpscQueue<Item>, kPriorities> classes_;
+  std::array<queue::MpscQueue<Item>, kClasses> classes_;
   base::atomic<bool> leftover_{false};
   std::uint32_t taken_ = 0;
 };
