@@ -12,7 +12,7 @@ void free_block(RunBlock* block);
 
 namespace {
 
-constexpr int kFreeBlocks = 256;             // kept by a plan
+constexpr int kFreeBlocks = 256;  // kept by a plan
 
 // Where the last body of this thread ended: the next one of the same pass starts there.
 thread_local std::int64_t boundary_ns = 0;
@@ -215,7 +215,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 }
 
 void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
-  if (!ticket.posted) ticket.begun = true;
+  ticket.begun = true;
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(node).arg);
   if (spec.step->kind == static_cast<int>(StepKind::kBlocking)) {
     run.retain();

@@ -97,11 +97,6 @@ void Scheduler::push_blocking(Item* item) {
   if (!blocking_.submit(item)) item->complete(base::Outcome::kCancelled);
 }
 
-void Scheduler::push_free(Item* item) {
-  if (options_.is_virtual) return workers_.front()->deque_.push(item);
-  submit([item](Worker* worker) { item->run(worker); });
-}
-
 bool Scheduler::inject(const queue::Cell& cell) {
   Producer* producer = my_producer();
   if (producer == nullptr || stopping()) return false;

@@ -78,9 +78,6 @@ class Scheduler {
   // when there is none or a worker will see to it.
   Item* take_gated();
 
-  // Runs `item` on any worker that is free, without the gate.
-  void push_free(Item* item);
-
   void arm(Timer& timer, std::int64_t deadline_ns);
   bool cancel(Timer& timer) { return timers_.cancel(timer); }
 
