@@ -1,7 +1,5 @@
 #include "tailrace/sched/worker.hpp"
 
-#include <algorithm>
-
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::sched {
@@ -32,11 +30,11 @@ bool Worker::find_work() {
 
 Item* Worker::take_gated() {
   GatedLane& lane = scheduler_.lane_;
-  if (scheduler_.options_.is_virtual) return scheduler_.take_virtual();
+  if (scheduler_.options_.is_virtual) return scheduler_.virtual_bag_.take_gated(lane);
   if (!inside_gate_) {
     if (!lane.has_items()) return nullptr;
     if ((ticket_ = lane.gate.try_acquire()) == 0) return nullptr;
-    scheduler_.keep_watch();
+    scheduler_.watch_.keep();
     found_work();  // before we may block: from here on this worker watches the lane, not the others
     scheduler_.keeper_->enter(*this);
     counters_.gate_entries.add();
@@ -46,7 +44,7 @@ Item* Worker::take_gated() {
     if ((ticket_ = lane.gate.try_acquire()) == 0) return leave_gate(), nullptr;
   } else if (base::monotonic_ns() - gate_entered_ns_ > scheduler_.options_.slice_ns) {
     // Let others at what is behind the gate, but keep the permit: to hand it over would move the work to a cold core.
-    if (!deque_.empty() || scheduler_.sees_injected()) return leave_gate(), nullptr;
+    if (!deque_.empty() || scheduler_.injection_.sees_work()) return leave_gate(), nullptr;
     ticket_ = lane.gate.renew(ticket_);
     scheduler_.keeper_->leave(*this);
     scheduler_.keeper_->enter(*this);
@@ -104,32 +102,20 @@ void Worker::open_body() {
 }
 
 bool Worker::take_injected() {
-  constexpr std::size_t kBatch = 64;
-  queue::Cell cells[kBatch];
-  // [P1] acquire: pairs with the release in Scheduler::my_producer.
-  const std::uint32_t lanes = scheduler_.producer_count_.load(base::acquire);
-  if (lanes == 0) return false;
-  const auto workers = static_cast<std::size_t>(scheduler_.worker_count());
-  const std::uint32_t first = lanes == 1 ? 0 : random_.below(lanes);
-  for (std::uint32_t i = 0; i < lanes; ++i) {
-    auto* producer = scheduler_.producers_[(first + i) % lanes].load(base::relaxed);  // relaxed: ordered by [P1]
-    // A claimed closure waits for those before it, so with other workers about only a share is taken.
-    const std::size_t share = workers == 1 ? kBatch : producer->lane.backlog() / (2 * workers);
-    const std::size_t n = producer->lane.claim(cells, std::clamp<std::size_t>(share, 1, kBatch));
-    if (n == 0) continue;
-    found_work();
-    for (std::size_t k = 0; k < n; ++k) {
-      using Entry = void (*)(const std::uint64_t*, Worker*);
-      reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
-    }
-    counters_.injected.publish(n);
-    // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
-    if (n < kBatch / 2) {
-      for (int k = 0; k < 32; ++k) base::pause();
-    }
-    return true;
+  Injection::Batch cells;
+  const std::size_t n = scheduler_.injection_.claim(cells, scheduler_.worker_count(), random_);
+  if (n == 0) return false;
+  found_work();
+  for (std::size_t k = 0; k < n; ++k) {
+    using Entry = void (*)(const std::uint64_t*, Worker*);
+    reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
   }
-  return false;
+  counters_.injected.publish(n);
+  // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
+  if (n < Injection::kBatch / 2) {
+    for (int k = 0; k < 32; ++k) base::pause();
+  }
+  return true;
 }
 
 Item* Worker::steal() {
@@ -158,7 +144,7 @@ void Worker::push(Item* item) {
 bool Worker::sees_work() const {
   const GatedLane& lane = scheduler_.lane_;
   if (lane.has_items() && lane.gate.can_acquire()) return true;
-  if (scheduler_.sees_injected()) return true;
+  if (scheduler_.injection_.sees_work()) return true;
   for (const auto& worker : scheduler_.workers_) {
     if (!worker->deque_.empty()) return true;
   }

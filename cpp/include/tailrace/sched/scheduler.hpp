@@ -8,7 +8,6 @@
 // Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -18,18 +17,17 @@
 #include <vector>
 
 #include "tailrace/base/clock.hpp"
-#include "tailrace/queue/inject_lane.hpp"
 #include "tailrace/sched/blocking_lane.hpp"
 #include "tailrace/sched/gate_keeper.hpp"
 #include "tailrace/sched/idle.hpp"
+#include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/lanes.hpp"
 #include "tailrace/sched/thread.hpp"
-#include "tailrace/sched/timers.hpp"
+#include "tailrace/sched/virtual_bag.hpp"
+#include "tailrace/sched/watch.hpp"
 #include "tailrace/sched/worker.hpp"
 
 namespace tailrace::sched {
-
-using ProducerLane = queue::InjectLane<1024>;
 
 struct SchedulerOptions {
   std::string name = "tailrace";
@@ -78,8 +76,8 @@ class Scheduler {
   // when there is none or a worker will see to it.
   Item* take_gated();
 
-  void arm(Timer& timer, std::int64_t deadline_ns);
-  bool cancel(Timer& timer) { return timers_.cancel(timer); }
+  void arm(Timer& timer, std::int64_t deadline_ns) { watch_.arm(timer, deadline_ns); }
+  bool cancel(Timer& timer) { return watch_.cancel(timer); }
 
   // Waits until every closure submitted before has run. Not from a worker.
   void drain();
@@ -112,26 +110,12 @@ class Scheduler {
   // For who has pushed an item or given the permit up, and must not miss a stop that begins meanwhile.
   bool must_sweep() const noexcept { return stopping_.load(base::seq_cst); }  // [S4] seq_cst: pairs with [S2]
 
-  struct Producer {
-    ProducerLane lane;
-    metrics::Counter pushed;
-    base::atomic<bool> owned{true};  // by a live thread; an orphan lane is given to the next new one
-  };
-  static constexpr std::size_t kMaxProducers = 1024;
-
   bool inject(const queue::Cell& cell);
-  Producer* my_producer();
   void start();
   void sweep();
-  Item* take_virtual();
-  void watch_loop();
-  void keep_watch();
-  void wake_watch();
-  bool sees_injected() const;
   bool all_injected_ran() const;
 
   const SchedulerOptions options_;
-  const std::uint64_t serial_;  // tells this scheduler from a dead one at the same address
   base::VirtualClock virtual_clock_;
   const base::Clock* clock_;
   GateKeeper null_keeper_;
@@ -139,29 +123,18 @@ class Scheduler {
   std::vector<std::unique_ptr<Worker>> workers_;
   GatedLane lane_;
   Idle idle_;
-  Timers timers_;
+  Injection injection_;
   BlockingLane blocking_;
-
-  std::array<base::atomic<Producer*>, kMaxProducers> producers_{};
-  base::atomic<std::uint32_t> producer_count_{0};
-  std::mutex producers_mutex_;
-  std::vector<std::shared_ptr<Producer>> producer_owners_;
+  VirtualBag virtual_bag_;
 
   base::atomic<bool> started_{false};
   base::atomic<bool> stopping_{false};
+  Watch watch_;
   std::mutex life_mutex_;
   std::vector<Thread> threads_;
 
-  Thread watch_;
-  bool watch_made_ = false;
-  base::atomic<std::uint32_t> watch_word_{0};  // bumped to make the watch look again
-  base::atomic<bool> watching_{false};
   base::atomic<std::uint32_t> quiet_epoch_{0};  // bumped by a worker that finds nothing while somebody drains
   base::atomic<std::int32_t> drainers_{0};
-
-  base::Random virtual_random_;
-  std::vector<Item*> virtual_bag_;
-  std::vector<Item*> virtual_blocking_;
 };
 
 }  // namespace tailrace::sched

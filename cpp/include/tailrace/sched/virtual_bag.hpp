@@ -1,0 +1,37 @@
+// virtual_bag.hpp -- the queued items of a virtual runtime, taken in an order that the seed draws.
+//
+// What      One bag for gated items, of which the highest priority goes first, and one for blocking ones.
+// Why       A real runtime may take any item first; a virtual one must be able to show every such order, and replay it.
+// Threads   One: whoever drives.
+// Checked   tests/python/test_virtual_time.py.
+#pragma once
+
+#include <vector>
+
+#include "tailrace/base/random.hpp"
+#include "tailrace/sched/item.hpp"
+#include "tailrace/sched/lanes.hpp"
+
+namespace tailrace::sched {
+
+class VirtualBag {
+ public:
+  explicit VirtualBag(std::uint64_t seed) : random_{seed} {}
+
+  base::Random& random() noexcept { return random_; }
+
+  // An item of the highest priority in the bag and in `lane`, or null.
+  Item* take_gated(GatedLane& lane);
+
+  void push_blocking(Item* item) { blocking_.push_back(item); }
+  Item* take_blocking();
+
+  void complete_all(base::Outcome outcome);
+
+ private:
+  base::Random random_;
+  std::vector<Item*> gated_;
+  std::vector<Item*> blocking_;
+};
+
+}  // namespace tailrace::sched

@@ -1,0 +1,41 @@
+#include "tailrace/sched/virtual_bag.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace tailrace::sched {
+
+namespace {
+
+Item* take_at(std::vector<Item*>& bag, std::size_t place) {
+  std::swap(bag[place], bag.back());
+  Item* item = bag.back();
+  bag.pop_back();
+  return item;
+}
+
+}  // namespace
+
+Item* VirtualBag::take_gated(GatedLane& lane) {
+  while (Item* item = lane.pop()) gated_.push_back(item);
+  if (gated_.empty()) return nullptr;
+  auto best = Priority::kLow;
+  for (const Item* item : gated_) best = std::min(best, item->priority);
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < gated_.size(); ++i) {
+    if (gated_[i]->priority == best) places.push_back(i);
+  }
+  return take_at(gated_, places[random_.below(static_cast<std::uint32_t>(places.size()))]);
+}
+
+Item* VirtualBag::take_blocking() {
+  if (blocking_.empty()) return nullptr;
+  return take_at(blocking_, random_.below(static_cast<std::uint32_t>(blocking_.size())));
+}
+
+void VirtualBag::complete_all(base::Outcome outcome) {
+  for (Item* item : std::exchange(gated_, {})) item->complete(outcome);
+  for (Item* item : std::exchange(blocking_, {})) item->complete(outcome);
+}
+
+}  // namespace tailrace::sched
