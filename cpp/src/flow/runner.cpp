@@ -55,7 +55,7 @@ base::Outcome Runner::run() {
   run.open(2);  // ours, and the one that `fired` gives back
   // relaxed: which runs are timed does not matter
   const bool sample = runs_.fetch_add(1, base::relaxed) % kSampleEvery == 0;
-  const std::int64_t started = sample ? base::monotonic_ns() : 0;
+  const std::int64_t started = sample ? scheduler_.clock().now_ns() : 0;
   run.work(run.begin(nullptr), nullptr);
   while (!run.ending.announced()) {
     if (run.has_ready()) {
@@ -65,7 +65,7 @@ base::Outcome Runner::run() {
     }
   }
   if (sample) {
-    const std::int64_t mean = (base::monotonic_ns() - started) / plan_.size();
+    const std::int64_t mean = (scheduler_.clock().now_ns() - started) / plan_.size();
     const std::int64_t old = node_ns_.load(base::relaxed);  // relaxed (both): an estimate
     node_ns_.store(old < 0 ? mean : old + (mean - old) / 4, base::relaxed);
   }
