@@ -1,7 +1,7 @@
 // paths.cpp -- the single-thread paths whose instructions are counted.
 //
-// Whatever reads the clock to decide (a runner samples one run in 64) is counted in a virtual scheduler, whose closures
-// and timers take the shipped code too, and which has no threads.
+// Closures and timers go through a virtual scheduler, which has no threads and takes the shipped code; a runner that
+// invites nobody leaves its scheduler's threads unmade.
 #include <vector>
 
 #include "gate.hpp"
@@ -86,7 +86,7 @@ GATE_PATH(timer_arm_cancel, "arm and cancel of one timer, among 100 that are arm
   for (Bell& other : others) scheduler.cancel(other);
 }
 
-// Runs of one plan whose every node is one increment; all on this thread, as the one worker is never driven.
+// Runs of one plan whose every node is one increment, all on this thread.
 void count_runs(gate::Meter& meter, int nodes, const std::vector<std::pair<flow::NodeIndex, flow::NodeIndex>>& edges,
                 int operations_a_run, int runs) {
   std::uint64_t ran = 0;
@@ -95,16 +95,12 @@ void count_runs(gate::Meter& meter, int nodes, const std::vector<std::pair<flow:
   for (int i = 0; i < nodes; ++i) builder.add(step);
   for (const auto& [before, after] : edges) builder.edge(before, after);
   const flow::Plan plan = builder.compile();
-  sched::Scheduler scheduler{{.is_virtual = true}};
-  flow::Runner runner{plan, scheduler};
-  runner.run();  // learns what a node costs, and until then calls for help, which is cleared away here
-  scheduler.drain();
-  ran = 0;
+  sched::Scheduler scheduler{{.workers = 1}};
+  flow::Runner runner{plan, scheduler, {.invite_workers = false}};
   meter.count(runs * operations_a_run, [&] {
     for (int i = 0; i < runs; ++i) gate::require(runner.run() == base::Outcome::kOk, "a run without errors ends ok");
   });
   gate::require(ran == 2u * static_cast<unsigned>(runs * nodes), "every node runs once a run");
-  scheduler.drain();
 }
 
 GATE_PATH(chain_node, "one node of a chain of 1000, caller helps") {

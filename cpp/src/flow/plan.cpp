@@ -22,6 +22,14 @@ NodeIndex PlanBuilder::add(Body body, void* arg, Kind kind) {
   return static_cast<NodeIndex>(nodes_.size() - 1);
 }
 
+void PlanBuilder::expect(const void* request) {
+  if (request_ != nullptr && request_ != request) {
+    throw std::invalid_argument{
+        "tailrace: this step takes another type of request than the steps before it; a plan has one"};
+  }
+  request_ = request;
+}
+
 void PlanBuilder::edge(NodeIndex before, NodeIndex after) {
   if (before >= nodes_.size() || after >= nodes_.size()) {
     throw std::out_of_range{"tailrace: an edge names node " + std::to_string(std::max(before, after)) +
@@ -47,6 +55,7 @@ Plan PlanBuilder::compile() const {
 
   // Depth first among the ready: a chain's nodes end up side by side in memory.
   Plan plan;
+  plan.request_ = request_;
   plan.places_.assign(n, kNoNode);
   const auto predecessors = waiting;
   std::vector<NodeIndex> order;

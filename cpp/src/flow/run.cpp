@@ -1,6 +1,9 @@
 #include "tailrace/flow/run.hpp"
 
+#include <cxxabi.h>
+
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace tailrace::flow {
@@ -20,6 +23,7 @@ Run::Run(const Plan& plan, Host& host, void* memory) noexcept
 
 void Run::open(std::uint32_t references) noexcept {
   ending.rearm();
+  if (error_) error_ = nullptr;
   sinks_left_.store(plan_.sink_count(), base::relaxed);  // relaxed (both): nobody else holds the run yet
   references_.store(references, base::relaxed);
 }
@@ -129,9 +133,30 @@ NodeIndex Run::take_random() {
 
 bool Run::settle(base::Outcome outcome) {
   if (!ending.fix(outcome)) return false;
+  conclude(outcome);
+  return true;
+}
+
+void Run::fail(std::exception_ptr error) {
+  if (!ending.fix(base::Outcome::kFailed)) return;
+  error_ = std::move(error);
+  conclude(base::Outcome::kFailed);
+}
+
+void Run::conclude(base::Outcome outcome) {
   host_.settled(*this, outcome);
   ending.announce();
-  return true;
+}
+
+base::Verdict fail_with_current_exception(Run& run) {
+  try {
+    throw;
+  } catch (const abi::__forced_unwind&) {
+    throw;  // a thread that is being cancelled
+  } catch (...) {
+    run.fail(std::current_exception());
+  }
+  return base::Verdict::kFailed;
 }
 
 void Run::release() {

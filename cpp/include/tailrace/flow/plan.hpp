@@ -28,6 +28,16 @@ inline constexpr NodeIndex kNoNode = UINT32_MAX;
 // The body of a node. `worker` is null on a thread that helps. Must not throw.
 using Body = base::Verdict (*)(Run& run, NodeIndex node, void* arg, sched::Worker* worker);
 
+// For a body's catch block: fails the run with what was thrown. A forced unwind goes on.
+base::Verdict fail_with_current_exception(Run& run);
+
+// An address that stands for a type.
+template <class Request>
+const void* request_type() noexcept {
+  static const char type = 0;
+  return &type;
+}
+
 enum class Kind : std::uint8_t {
   kInline,   // runs where it becomes ready
   kLaunch,   // the host starts it somewhere else, and it is finished later (Host::launch)
@@ -62,6 +72,8 @@ class Plan {
   NodeIndex sink_count() const noexcept { return sinks_; }
   const std::vector<NodeIndex>& roots() const noexcept { return roots_; }
   std::size_t edge_count() const noexcept { return successors_.size(); }
+  // Which type of request the steps take (request_type<Request>()); null when none takes one.
+  const void* request() const noexcept { return request_; }
   // From the builder's number to the place in the plan.
   NodeIndex place_of(NodeIndex given) const noexcept { return places_[given]; }
 
@@ -73,6 +85,7 @@ class Plan {
   std::vector<NodeIndex> roots_;
   std::vector<NodeIndex> places_;
   NodeIndex sinks_ = 0;
+  const void* request_ = nullptr;
 };
 
 class PlanBuilder {
@@ -80,13 +93,24 @@ class PlanBuilder {
   // Adds a node and returns its number, counted from 0.
   NodeIndex add(Body body, void* arg, Kind kind = Kind::kInline);
 
-  // Adds a node that calls `fn()`; `fn` must outlive every run.
+  // Adds a node that calls `fn()`; `fn` must outlive every run. What it throws fails the run (Run::error).
   template <class Fn>
   NodeIndex add(Fn& fn) {
-    return add(
-        [](Run&, NodeIndex, void* arg, sched::Worker*) { return (*static_cast<Fn*>(arg))(), base::Verdict::kDone; },
-        &fn);
+    const Body body = [](Run& run, NodeIndex, void* arg, sched::Worker*) {
+      try {
+        (*static_cast<Fn*>(arg))();
+      } catch (...) {
+        return fail_with_current_exception(run);
+      }
+      return base::Verdict::kDone;
+    };
+    return add(body, &fn);
   }
+
+  // Adds a node that calls `Step` with the request of its run: `add<&Request::rank>()`, or a function of `Request&`
+  // (flow/step.hpp). Throws std::invalid_argument when an earlier step takes another type of request.
+  template <auto Step>
+  NodeIndex add();
 
   // `after` starts when `before` is finished. Throws std::out_of_range for an unknown node.
   void edge(NodeIndex before, NodeIndex after);
@@ -101,9 +125,11 @@ class PlanBuilder {
     Kind kind;
   };
   std::vector<NodeIndex> cycle_among(const std::vector<std::uint32_t>& waiting) const;
+  void expect(const void* request);
 
   std::vector<Draft> nodes_;
   std::vector<std::pair<NodeIndex, NodeIndex>> edges_;
+  const void* request_ = nullptr;
 };
 
 }  // namespace tailrace::flow

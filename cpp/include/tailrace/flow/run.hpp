@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 
 #include "tailrace/base/cache_line.hpp"
@@ -82,6 +83,10 @@ class Run {
 
   // Fixes the outcome and wakes the waiters; false when it was fixed before.
   bool settle(base::Outcome outcome);
+  // The same for a step that threw: settles as failed, with `error`, unless the run is settled.
+  void fail(std::exception_ptr error);
+  // What the step that failed the run threw, or null. Once the outcome is announced.
+  const std::exception_ptr& error() const noexcept { return error_; }
 
   void retain() noexcept { references_.fetch_add(1, base::relaxed); }  // relaxed: the caller holds one already
   void release();
@@ -91,11 +96,13 @@ class Run {
   Host& host() noexcept { return host_; }
 
   Ending<> ending;
+  void* request = nullptr;  // of whoever starts runs, for the steps (flow/step.hpp)
 
  private:
   using Counter = JoinCounter<>;
   using Link = ReadyStack<>::Link;
 
+  void conclude(base::Outcome outcome);
   NodeIndex fire(const Node& node, sched::Worker* worker);
   NodeIndex take_random();
   void give_back(NodeIndex node) { ready_.push(node, node); }
@@ -106,6 +113,7 @@ class Run {
   ReadyStack<> ready_;
   base::atomic<std::uint32_t> sinks_left_{0};
   base::atomic<std::uint32_t> references_{0};
+  std::exception_ptr error_;  // written by who fixed the outcome, before it announces it
 };
 
 }  // namespace tailrace::flow
