@@ -35,6 +35,7 @@ void Watch::wake() {
         thread_ = Thread{name_, [this] { loop(); }};
       } catch (const std::system_error&) {
         watching_.store(false, base::relaxed);  // relaxed: the next timer or worker tries again
+        timers_.nobody_sleeps();
         return;
       }
       made_ = true;
@@ -57,7 +58,7 @@ void Watch::loop() {
     if (stopping_.load(base::acquire)) break;              // [S1] acquire: pairs with [S2]
     timers_.fire_due(clock_.now_ns());
     if (watching_.load(base::relaxed)) look_at_gate();  // relaxed: only this thread clears it
-    const std::int64_t next = timers_.next_deadline_ns();
+    const std::int64_t next = timers_.sleep_until_ns();
     std::int64_t wait = next == base::kNever ? -1 : std::max<std::int64_t>(next - clock_.now_ns(), 0);
     if (watching_.load(base::relaxed) && (wait < 0 || wait > kTickNs)) wait = kTickNs;  // relaxed: as above
     base::StdAtomics::park(word_, word, wait);

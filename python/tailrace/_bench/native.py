@@ -21,6 +21,18 @@ ROWS = {
     "submit": ("N8", "1M submits, all run by one worker, a task"),
     "submit.helped": ("N8.helped", "1M submits, who submits may help, a task"),
     "wake": ("N10", "submit to a parked worker until it starts"),
+    "timers.cancel.1": ("timers.cancel.1", "arm and cancel, 1 timers standing"),
+    "timers.cancel2.1": ("timers.cancel2.1", "the same by two threads, 1 each"),
+    "timers.fire.1": ("timers.fire.1", "arm and fire in virtual time, 1 standing"),
+    "timers.cancel.10": ("timers.cancel.10", "arm and cancel, 10 timers standing"),
+    "timers.cancel2.10": ("timers.cancel2.10", "the same by two threads, 10 each"),
+    "timers.fire.10": ("timers.fire.10", "arm and fire in virtual time, 10 standing"),
+    "timers.cancel.1k": ("timers.cancel.1k", "arm and cancel, 1,000 timers standing"),
+    "timers.cancel2.1k": ("timers.cancel2.1k", "the same by two threads, 1,000 each"),
+    "timers.fire.1k": ("timers.fire.1k", "arm and fire in virtual time, 1,000 standing"),
+    "timers.cancel.100k": ("timers.cancel.100k", "arm and cancel, 100,000 timers standing"),
+    "timers.cancel2.100k": ("timers.cancel2.100k", "the same by two threads, 100,000 each"),
+    "timers.fire.100k": ("timers.fire.100k", "arm and fire in virtual time, 100,000 standing"),
     "idle": ("N11", "5 s alive with nothing to do"),
 }
 _ONCE = ("idle",)  # five seconds a pass, and no noise worth more

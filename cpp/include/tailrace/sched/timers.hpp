@@ -1,6 +1,6 @@
 // timers.hpp -- deadlines, fired in order by one spare thread or by whoever drives a virtual runtime.
 //
-// What      An intrusive binary heap of timers behind a mutex.
+// What      The timer wheel behind a mutex.
 // Why       Workers may all be inside long bodies; a deadline must fire all the same. The thread exists only once
 //           a timer was armed, sleeps until the next one, and never runs steps.
 // Threads   arm, cancel: any thread. fire_due: one caller at a time (the spare thread, or the virtual driver).
@@ -8,9 +8,9 @@
 
 #include <cstdint>
 #include <mutex>
-#include <vector>
 
 #include "tailrace/base/clock.hpp"
+#include "tailrace/queue/timer_wheel.hpp"
 
 namespace tailrace::sched {
 
@@ -26,13 +26,16 @@ class Timer {
 
  private:
   friend class Timers;
-  std::size_t place_ = SIZE_MAX;  // its index in the heap
-  std::uint64_t order_ = 0;       // equal deadlines fire in the order they were armed
+  struct Node : queue::TimerNode {
+    explicit Node(Timer& of) : timer{of} {}
+    Timer& timer;
+  };
+  Node node_{*this};
 };
 
 class Timers {
  public:
-  // Arms `timer`; true when it is now the earliest, so that a sleeping owner has to look again.
+  // Arms `timer`; true when whoever sleeps until the next deadline would sleep too long: wake it.
   bool arm(Timer& timer, std::int64_t deadline_ns);
 
   // True when the timer will not fire any more; false when it has fired, fires now, or was never armed.
@@ -42,18 +45,16 @@ class Timers {
   int fire_due(std::int64_t now_ns);
 
   std::int64_t next_deadline_ns() const;
+  // For who will sleep until the next deadline; and when nobody could be woken after all.
+  std::int64_t sleep_until_ns();
+  void nobody_sleeps();
   std::size_t size() const;
 
  private:
-  bool earlier(const Timer* a, const Timer* b) const noexcept;
-  void put(std::size_t place, Timer* timer) noexcept;
-  void sift_up(std::size_t place) noexcept;
-  void sift_down(std::size_t place) noexcept;
-  void remove_at(std::size_t place) noexcept;
-
   mutable std::mutex mutex_;
-  std::vector<Timer*> heap_;
+  mutable queue::TimerWheel wheel_;  // asking it for the next deadline may look that up and note it
   std::uint64_t armed_ = 0;
+  std::int64_t sleeps_until_ns_ = base::kNever;
 };
 
 }  // namespace tailrace::sched
