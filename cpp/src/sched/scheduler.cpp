@@ -132,7 +132,11 @@ void Scheduler::stop_begin(bool cancel_blocking) {
   stopping_.store(true, base::seq_cst);  // [S2] seq_cst: a pusher that does not see it is seen by the sweep below
   if (const std::uint64_t closed = lane_.gate.closed_body()) lane_.gate.force_open(closed);
   sweep();
-  virtual_bag_.complete_all(base::Outcome::kCancelled);
+  sweep_open();
+  if (options_.is_virtual) {
+    virtual_bag_.complete_all(base::Outcome::kCancelled);
+    for (auto& worker : workers_) worker->complete_own();
+  }
   blocking_.stop_begin(cancel_blocking);
   idle_.notify_all();
   watch_.wake();

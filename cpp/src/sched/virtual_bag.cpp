@@ -28,6 +28,13 @@ Item* VirtualBag::take_gated(GatedLane& lane) {
   return take_at(gated_, places[random_.below(static_cast<std::uint32_t>(places.size()))]);
 }
 
+Item* VirtualBag::take_open(OpenLane& lane, Priority priority) {
+  const auto c = static_cast<std::size_t>(priority);
+  std::vector<Item*>& bag = open_[c];
+  for (Item* item = lane.take_pushed(c); item != nullptr; item = item->next) bag.push_back(item);
+  return bag.empty() ? nullptr : take_at(bag, random_.below(static_cast<std::uint32_t>(bag.size())));
+}
+
 Item* VirtualBag::take_blocking() {
   if (blocking_.empty()) return nullptr;
   return take_at(blocking_, random_.below(static_cast<std::uint32_t>(blocking_.size())));
@@ -35,6 +42,9 @@ Item* VirtualBag::take_blocking() {
 
 void VirtualBag::complete_all(base::Outcome outcome) {
   for (Item* item : std::exchange(gated_, {})) item->complete(outcome);
+  for (auto& bag : open_) {
+    for (Item* item : std::exchange(bag, {})) item->complete(outcome);
+  }
   for (Item* item : std::exchange(blocking_, {})) item->complete(outcome);
 }
 

@@ -13,19 +13,45 @@ Progress Worker::step() {
   return Progress::kRan;
 }
 
-// The policy, in one glance: stay inside the gate while it has work; else own work, the gated lane, what came from
-// outside, and last what other workers have.
+// The policy, in one glance: stay inside the gate while it has work; else what only this worker may do, open items of
+// high priority, own work, normal ones, the gated lane, what came from outside, what other workers have, and low ones.
 bool Worker::find_work() {
   Item* item = inside_gate_ ? take_gated() : nullptr;
-  if (item == nullptr && !deque_.pop(item)) item = take_gated();
+  if (item == nullptr && ++looks_ % kAgeing == 0 && take_aged(item)) return true;
+  if (item == nullptr) item = take_affine();
+  if (item == nullptr) item = take_open(Priority::kHigh);
+  if (item == nullptr && !deque_.pop(item)) item = take_open(Priority::kNormal);
+  if (item == nullptr) item = take_gated();
   if (item == nullptr) {
     if (take_injected()) return true;
     item = steal();
   }
+  if (item == nullptr) item = take_open(Priority::kLow);
   if (item == nullptr) return false;
   found_work();
   item->run(this);
   return true;
+}
+
+// Every 16th look asks one source out of its turn, each in its turn: so none starves behind one that never runs dry.
+bool Worker::take_aged(Item*& item) {
+  switch (looks_ / kAgeing % 5) {
+    case 0:
+      item = take_open(Priority::kLow);
+      break;
+    case 1:
+      item = take_open(Priority::kNormal);
+      break;
+    case 2:
+      item = take_gated();
+      break;
+    case 3:
+      if (!deque_.pop(item)) item = nullptr;
+      break;
+    default:
+      return take_injected();
+  }
+  return false;
 }
 
 Item* Worker::take_gated() {
@@ -40,11 +66,13 @@ Item* Worker::take_gated() {
     counters_.gate_entries.add();
     inside_gate_ = true;
     gate_entered_ns_ = base::monotonic_ns();
+  } else if (scheduler_.open_.used() && scheduler_.open_.sees(static_cast<std::size_t>(Priority::kHigh))) {
+    return leave_gate(), nullptr;
   } else if (ticket_ == 0) {  // taken over during a long body: the other one drains now, unless it is in one too
     if ((ticket_ = lane.gate.try_acquire()) == 0) return leave_gate(), nullptr;
   } else if (base::monotonic_ns() - gate_entered_ns_ > scheduler_.options_.slice_ns) {
     // Let others at what is behind the gate, but keep the permit: to hand it over would move the work to a cold core.
-    if (!deque_.empty() || scheduler_.injection_.sees_work()) return leave_gate(), nullptr;
+    if (!deque_.empty() || sees_open() || scheduler_.injection_.sees_work()) return leave_gate(), nullptr;
     ticket_ = lane.gate.renew(ticket_);
     scheduler_.keeper_->leave(*this);
     scheduler_.keeper_->enter(*this);
@@ -101,6 +129,26 @@ void Worker::open_body() {
   }
 }
 
+// An item of this class: of this worker, of all, of another worker.
+Item* Worker::take_open(Priority priority) {
+  OpenLane& lane = scheduler_.open_;
+  if (!lane.used() || scheduler_.stopping()) return nullptr;
+  const auto c = static_cast<std::size_t>(priority);
+  bool shared = false;
+  Item* item = scheduler_.options_.is_virtual ? scheduler_.virtual_bag_.take_open(lane, priority)
+                                              : lane.take(c, open_[c], &shared);
+  if (shared) scheduler_.idle_.notify();
+  if (item == nullptr) item = steal_open(priority);
+  if (item != nullptr) counters_.open[c].add();
+  return item;
+}
+
+Item* Worker::take_affine() {
+  Item* item = scheduler_.stopping() ? nullptr : inbox_.pop();
+  if (item != nullptr) counters_.affine.add();
+  return item;
+}
+
 bool Worker::take_injected() {
   Injection::Batch cells;
   const std::size_t n = scheduler_.injection_.claim(cells, scheduler_.worker_count(), random_);
@@ -136,15 +184,45 @@ Item* Worker::steal() {
   return nullptr;
 }
 
+Item* Worker::steal_open(Priority priority) {
+  const int n = scheduler_.worker_count();
+  if (n == 1) return nullptr;
+  const auto first = static_cast<int>(random_.below(static_cast<std::uint32_t>(n)));
+  for (int i = 0; i < n; ++i) {
+    Worker& victim = scheduler_.worker((first + i) % n);
+    if (&victim == this) continue;
+    auto& deque = victim.open_[static_cast<std::size_t>(priority)];
+    Item* item = nullptr;
+    queue::Steal how{};
+    while ((how = deque.steal(item)) == queue::Steal::kLost) base::pause();
+    if (how == queue::Steal::kTaken) return counters_.steals.add(), item;
+  }
+  return nullptr;
+}
+
 void Worker::push(Item* item) {
   deque_.push(item);
   if (!scheduler_.options_.is_virtual) scheduler_.idle_.notify();
 }
 
+// Open items of any class, wherever they are, and what only this worker may do.
+bool Worker::sees_open() const {
+  if (!inbox_.empty() || inbox_.turned_round()) return true;
+  const OpenLane& lane = scheduler_.open_;
+  if (!lane.used()) return false;
+  for (std::size_t c = 0; c < kPriorities; ++c) {
+    if (lane.sees(c)) return true;
+    for (const auto& worker : scheduler_.workers_) {
+      if (!worker->open_[c].empty()) return true;
+    }
+  }
+  return false;
+}
+
 bool Worker::sees_work() const {
   const GatedLane& lane = scheduler_.lane_;
   if (lane.has_items() && lane.gate.can_acquire()) return true;
-  if (scheduler_.injection_.sees_work()) return true;
+  if (scheduler_.injection_.sees_work() || sees_open()) return true;
   for (const auto& worker : scheduler_.workers_) {
     if (!worker->deque_.empty()) return true;
   }
@@ -166,9 +244,17 @@ void Worker::loop() {
     wait_for_work();
   }
   leave_gate();
+  complete_own();
+  scheduler_.keeper_->worker_stopping(*this);
+}
+
+void Worker::complete_own() {
   Item* item = nullptr;
   while (deque_.pop(item)) item->complete(base::Outcome::kCancelled);
-  scheduler_.keeper_->worker_stopping(*this);
+  for (std::size_t c = 0; c < kPriorities; ++c) {
+    for (; open_[c].pop(item); counters_.open[c].add()) item->complete(base::Outcome::kCancelled);
+  }
+  for (; (item = inbox_.pop()) != nullptr; counters_.affine.add()) item->complete(base::Outcome::kCancelled);
 }
 
 void Worker::wait_for_work() {

@@ -3,7 +3,7 @@
 // What      One bit per sleeping worker, a count of searching ones, and a parking word for each.
 // Why       A wake costs the waker 6 us and the woken 22 us (docs/measuring.md): wake one worker at a time, and only
 //           when no other is already looking. A wake that is not made must never be one that was needed.
-// Threads   notify: any thread. The rest: the worker `id` itself.
+// Threads   notify, notify_one: any thread. The rest: the worker `id` itself.
 // Source    The argument against lost wake-ups is docs/idle.md; tokio's and Go's schedulers use the same searching rule.
 // Checked   tests/model/idle.cpp (a producer and two workers, with mutants), tests/stress/scheduler.cpp.
 #pragma once
@@ -43,6 +43,13 @@ class BasicIdle {
       }
     }
     return false;
+  }
+
+  // As notify, for work that only worker `id` can do: wakes it if it sleeps, whoever else searches.
+  bool notify_one(int id) noexcept {
+    // [E2] seq_cst: as in notify
+    if ((sleepers_[group(id)].load(base::seq_cst) & mask(id)) == 0) return false;
+    return try_wake(id / 64, id % 64);
   }
 
   // A worker starts to look at other workers' queues. At most half of them do so at once.

@@ -8,6 +8,7 @@
 // Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "tailrace/sched/idle.hpp"
 #include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/lanes.hpp"
+#include "tailrace/sched/open_lane.hpp"
 #include "tailrace/sched/thread.hpp"
 #include "tailrace/sched/virtual_bag.hpp"
 #include "tailrace/sched/watch.hpp"
@@ -38,6 +40,12 @@ struct SchedulerOptions {
   std::uint64_t seed = 0x7a11;
   bool is_virtual = false;           // no threads: `drive` runs the workers
   GateKeeper* keeper = nullptr;      // null: the gate guards nothing
+};
+
+// Items that wait: recent values, exact when nobody pushes or takes.
+struct LaneDepths {
+  std::array<std::int64_t, kPriorities> open{};  // by class
+  std::int64_t affine = 0;
 };
 
 class Scheduler {
@@ -68,7 +76,11 @@ class Scheduler {
   // Starts the workers, which the first work does otherwise. Throws std::system_error when there can be none.
   void ensure_started();
 
-  // Gives `item` to the gated lane; it is completed as cancelled when the scheduler has stopped.
+  // Gives `item` to the open lane: any worker runs it, those of a higher `priority` first.
+  void push(Item* item);
+  // Gives `item` to worker `worker` (0 to worker_count() - 1), which alone may run it. Throws std::out_of_range.
+  void push_to(int worker, Item* item);
+  // Gives `item` to the gated lane. As with every push, it is completed as cancelled when the scheduler has stopped.
   void push_gated(Item* item);
   void push_blocking(Item* item);
 
@@ -98,6 +110,7 @@ class Scheduler {
   int worker_count() const noexcept { return static_cast<int>(workers_.size()); }
   Worker& worker(int i) noexcept { return *workers_[static_cast<std::size_t>(i)]; }
   GatedLane& lane() noexcept { return lane_; }
+  LaneDepths lane_depths() const;
   Idle& idle() noexcept { return idle_; }
   BlockingStatistics blocking_statistics() const { return blocking_.statistics(); }
   // [S1] acquire: who sees the flag sees the reason. Pairs with [S2].
@@ -113,6 +126,7 @@ class Scheduler {
   bool inject(const queue::Cell& cell);
   void start();
   void sweep();
+  void sweep_open();
   bool all_injected_ran() const;
 
   const SchedulerOptions options_;
@@ -122,6 +136,7 @@ class Scheduler {
   GateKeeper* keeper_;
   std::vector<std::unique_ptr<Worker>> workers_;
   GatedLane lane_;
+  OpenLane open_;
   Idle idle_;
   Injection injection_;
   BlockingLane blocking_;
@@ -135,6 +150,7 @@ class Scheduler {
 
   base::atomic<std::uint32_t> quiet_epoch_{0};  // bumped by a worker that finds nothing while somebody drains
   base::atomic<std::int32_t> drainers_{0};
+  base::atomic<std::uint64_t> affine_pushed_{0};
 };
 
 }  // namespace tailrace::sched

@@ -1,18 +1,23 @@
 // virtual_bag.hpp -- the queued items of a virtual runtime, taken in an order that the seed draws.
 //
-// What      One bag for gated items, of which the highest priority goes first, and one for blocking ones.
+// What      One bag for gated items, of which the highest priority goes first, one for each class of open items, and one
+//           for blocking ones.
 // Why       A real runtime may take any item first; a virtual one must be able to show every such order, and replay it.
 // Threads   One: whoever drives.
 // Checked   tests/python/test_virtual_time.py.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "tailrace/base/random.hpp"
 #include "tailrace/sched/item.hpp"
 #include "tailrace/sched/lanes.hpp"
+#include "tailrace/sched/open_lane.hpp"
 
 namespace tailrace::sched {
+
+using OpenLane = BasicOpenLane<Item, kPriorities>;
 
 class VirtualBag {
  public:
@@ -23,6 +28,9 @@ class VirtualBag {
   // An item of the highest priority in the bag and in `lane`, or null.
   Item* take_gated(GatedLane& lane);
 
+  // An item of this class in the bag and in `lane`, or null.
+  Item* take_open(OpenLane& lane, Priority priority);
+
   void push_blocking(Item* item) { blocking_.push_back(item); }
   Item* take_blocking();
 
@@ -31,6 +39,7 @@ class VirtualBag {
  private:
   base::Random random_;
   std::vector<Item*> gated_;
+  std::array<std::vector<Item*>, kPriorities> open_;
   std::vector<Item*> blocking_;
 };
 

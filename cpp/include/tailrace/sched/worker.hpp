@@ -6,11 +6,13 @@
 // Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include "tailrace/base/random.hpp"
 #include "tailrace/metrics/counter.hpp"
+#include "tailrace/queue/mpsc_queue.hpp"
 #include "tailrace/queue/steal_deque.hpp"
 #include "tailrace/sched/gate.hpp"
 #include "tailrace/sched/item.hpp"
@@ -23,6 +25,8 @@ enum class Progress : std::uint8_t { kRan, kWouldPark };
 
 struct WorkerCounters {
   metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected;
+  std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
+  metrics::Counter affine;                         // items of its inbox that were run
 };
 
 class Worker {
@@ -60,11 +64,19 @@ class Worker {
 
  private:
   friend class Scheduler;
+  static constexpr std::uint32_t kAgeing = 16;
+  static constexpr std::int64_t kFirstRing = 16;
 
   bool find_work();
+  bool take_aged(Item*& item);
   Item* take_gated();
+  Item* take_open(Priority priority);
+  Item* take_affine();
   bool take_injected();
   Item* steal();
+  Item* steal_open(Priority priority);
+  bool sees_open() const;
+  void complete_own();
   bool sees_work() const;
   void found_work();
   void wait_for_work();
@@ -73,12 +85,16 @@ class Worker {
   const int id_;
   const std::string name_;
   queue::StealDeque<Item*> deque_;
+  std::array<queue::StealDeque<Item*>, kPriorities> open_{
+      queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}};
+  queue::MpscQueue<Item> inbox_;  // items that only this worker may run
   base::Random random_;
   WorkerCounters counters_;
 
   Gate::Ticket ticket_ = 0;  // of the gate; 0: the permit is not ours
   bool inside_gate_ = false;  // the keeper has let us in (we hold the GIL)
   bool searching_ = false;  // counted in Idle
+  std::uint32_t looks_ = 0;  // for ageing
   std::int64_t gate_entered_ns_ = 0;
 };
 
