@@ -1,4 +1,4 @@
-"""A C++ program of somebody else builds against the installed package, and runs a plan on the scheduler."""
+"""C++ programs of somebody else build against the installed package, and run: those of cpp/examples."""
 
 from __future__ import annotations
 
@@ -10,49 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = """
-cmake_minimum_required(VERSION 3.26)
-project(service LANGUAGES CXX)
-find_package(tailrace CONFIG REQUIRED)
-add_executable(service main.cpp)
-target_link_libraries(service PRIVATE tailrace::tailrace)
-"""
-PROGRAM = """
-#include <atomic>
-#include <cstdio>
-
-#include "tailrace/flow/runner.hpp"
-#include "tailrace/sched/scheduler.hpp"
-
-int main() {
-  tailrace::sched::Scheduler scheduler{{.workers = 2}};
-
-  std::atomic<int> sum{0};
-  for (int i = 1; i <= 100; ++i) {
-    scheduler.submit([&sum, i](tailrace::sched::Worker*) { sum.fetch_add(i); });
-  }
-  scheduler.drain();
-
-  int start = 0, left = 0, right = 0, join = 0;
-  auto first = [&] { start = 2; };
-  auto second = [&] { left = start * 3; };
-  auto third = [&] { right = start * 5; };
-  auto last = [&] { join = left + right; };
-  tailrace::flow::PlanBuilder builder;
-  const auto a = builder.add(first), b = builder.add(second), c = builder.add(third), d = builder.add(last);
-  builder.edge(a, b);
-  builder.edge(a, c);
-  builder.edge(b, d);
-  builder.edge(c, d);
-  const tailrace::flow::Plan plan = builder.compile();
-  tailrace::flow::Runner runner{plan, scheduler};
-  for (int i = 0; i < 1000; ++i) {
-    join = 0;
-    if (runner.run() != tailrace::base::Outcome::kOk || join != 16) return 1;
-  }
-  std::printf("%d %d\\n", sum.load(), join);
-}
-"""
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "cpp" / "examples"
 WITHOUT_COMPILER = "no C++ compiler on this machine: a program cannot be built against the package"
 COMMAND = "import sys, tailrace.cli; sys.exit(tailrace.cli.main())"
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -84,28 +43,36 @@ def cmake() -> str:
     return found
 
 
-def build_and_run(cmake: str, package: str | Path, folder: Path) -> str:
-    """The output of the program above, built against the CMake package in `package`."""
-    folder.mkdir()
-    (folder / "CMakeLists.txt").write_text(PROJECT)
-    (folder / "main.cpp").write_text(PROGRAM)
+def build_examples(cmake: str, package: str | Path, folder: Path) -> Path:
+    """Builds a copy of cpp/examples against the package in `package`; returns where the programs are."""
+    shutil.copytree(EXAMPLES, folder)
     ninja = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
-    run(cmake, "-S", ".", "-B", "build", *ninja, f"-Dtailrace_DIR={package}", cwd=folder)
+    # No Python: neither its headers nor its program may be needed.
+    none = ["-DCMAKE_DISABLE_FIND_PACKAGE_Python=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_Python3=ON"]
+    run(cmake, "-S", ".", "-B", "build", *ninja, *none, f"-Dtailrace_DIR={package}", cwd=folder)
     run(cmake, "--build", "build", cwd=folder)
-    return run(folder / "build" / "service", cwd=folder)
+    return folder / "build"
 
 
-def test_a_program_builds_against_the_installed_package_and_runs(cmake: str, tmp_path: Path) -> None:
+def run_examples(programs: Path) -> None:
+    assert run(programs / "example_first", cwd=programs) == "ok 210\n"
+    assert run(programs / "example_tour", cwd=programs) == "as documented\n"
+    said = run(programs / "example_service", "500", cwd=programs)
+    assert said.startswith("2000 requests: ")
+    assert said.endswith("every request has had its one reply\n")
+
+
+def test_the_examples_build_against_the_installed_package_and_run(cmake: str, tmp_path: Path) -> None:
     package = run(sys.executable, "-c", COMMAND, "--cmakedir", cwd=tmp_path).strip()
     assert Path(package, "tailraceConfig.cmake").is_file()
-    assert build_and_run(cmake, package, tmp_path / "service") == "5050 16\n"
+    run_examples(build_examples(cmake, package, tmp_path / "examples"))
 
 
 def test_the_library_installs_by_itself_into_a_prefix_without_python(cmake: str, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[1]
     prefix = tmp_path / "prefix"
     ninja = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
-    run(cmake, "-S", root, "-B", "build", *ninja, f"-DCMAKE_INSTALL_PREFIX={prefix}", cwd=tmp_path)
+    run(cmake, "-S", ROOT, "-B", "build", *ninja, f"-DCMAKE_INSTALL_PREFIX={prefix}", cwd=tmp_path)
     run(cmake, "--build", "build", "--target", "install", cwd=tmp_path)
     assert not [path for path in prefix.rglob("*") if path.suffix in {".py", ".so"}]
-    assert build_and_run(cmake, prefix / "lib" / "cmake" / "tailrace", tmp_path / "service") == "5050 16\n"
+    assert not [path for path in prefix.rglob("*.hpp") if "Python.h" in path.read_text(encoding="utf-8")]
+    run_examples(build_examples(cmake, prefix / "lib" / "cmake" / "tailrace", tmp_path / "examples"))

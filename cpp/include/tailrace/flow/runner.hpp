@@ -45,7 +45,7 @@ struct RunnerOptions {
 // submitted = ok + failed + cancelled + rejected + timed_out + in_flight. Exact when no run is under way.
 struct RunnerStatistics {
   std::uint64_t submitted = 0, ok = 0, failed = 0, cancelled = 0, rejected = 0, timed_out = 0, in_flight = 0;
-  std::uint64_t blocks = 0;  // most runs there were at once
+  std::uint64_t blocks = 0;  // made so far: about as many as there were runs at once
 };
 
 class Runner final : private Host {

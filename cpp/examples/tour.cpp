@@ -1,0 +1,251 @@
+// tour.cpp -- what docs/embedding.md says, one function for each section, checked as it runs.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tailrace/tailrace.hpp"
+
+namespace {
+
+using tailrace::Outcome;
+
+void require(bool right, const char* what) {
+  if (right) return;
+  std::fprintf(stderr, "not as documented: %s\n", what);
+  std::exit(1);
+}
+
+template <class Error, class Call>
+void require_throws(Call call, const char* what) {
+  try {
+    call();
+  } catch (const Error&) {
+    return;
+  }
+  require(false, what);
+}
+
+void closures() {
+  tailrace::Scheduler scheduler{{.workers = 2}};
+  std::atomic<int> sum{0};
+  for (int i = 1; i <= 100; ++i) {
+    scheduler.submit([&sum, i](tailrace::Worker*) { sum.fetch_add(i); });
+  }
+  scheduler.drain();
+  require(sum == 5050, "drain waits until every closure submitted before has run");
+}
+
+void steps() {
+  struct Request {
+    void parse() {}
+    void score(tailrace::RunState& run) {
+      for (int part = 0; part < 1000 && run.ending.is_open(); ++part) scored = part + 1;
+    }
+    int scored = 0;
+  };
+  int runs = 0;
+  auto count = [&runs] { ++runs; };  // lives as long as the plan
+
+  tailrace::PlanBuilder builder;
+  const auto parse = builder.add<&Request::parse>();
+  const auto score = builder.add<&Request::score>();
+  const auto counted = builder.add(count);
+  builder.edge(parse, score);
+  builder.edge(score, counted);
+  const tailrace::Plan plan = builder.compile();
+
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler};
+  Request request;
+  require(runner.run(request) == Outcome::kOk && request.scored == 1000 && runs == 1, "a run does every step once");
+  std::string another = "type of request";
+  require_throws<std::invalid_argument>([&] { runner.run(another); }, "another type of request is refused");
+  require_throws<std::invalid_argument>([&] { runner.run(); }, "a missing request is refused");
+}
+
+void graphs_that_cannot_be() {
+  auto nothing = [] {};
+  tailrace::PlanBuilder builder;
+  require_throws<std::invalid_argument>([&] { builder.compile(); }, "a plan needs a node");
+  const auto a = builder.add(nothing), b = builder.add(nothing);
+  require_throws<std::out_of_range>([&] { builder.edge(a, 7); }, "an edge names nodes that there are");
+  builder.edge(a, b);
+  builder.edge(b, a);
+  try {
+    builder.compile();
+    require(false, "a cycle is found");
+  } catch (const tailrace::CycleError& error) {
+    require(error.nodes() == std::vector<tailrace::NodeIndex>({a, b}) ||
+                error.nodes() == std::vector<tailrace::NodeIndex>({b, a}),
+            "a cycle is named by its nodes, in order");
+  }
+}
+
+// A step that ends when its run does.
+struct Patient {
+  void wait(tailrace::RunState& run) {
+    began = true;
+    while (!go_on && run.ending.is_open()) std::this_thread::yield();
+    if (fails) throw std::runtime_error{"no stock"};
+  }
+  void after() { after_ran = true; }
+  std::atomic<bool> began{false}, go_on{false};
+  bool fails = false, after_ran = false;
+};
+
+tailrace::Plan patient_plan() {
+  tailrace::PlanBuilder builder;
+  const auto wait = builder.add<&Patient::wait>();
+  builder.edge(wait, builder.add<&Patient::after>());
+  return builder.compile();
+}
+
+void started_runs() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler};
+  Patient request;
+  tailrace::Run run = runner.start(request);
+  while (!request.began) std::this_thread::yield();
+  require(run.outcome() == Outcome::kPending, "a run is pending until it is settled");
+  require(run.wait_for(0.001) == Outcome::kPending, "when the time is up the run goes on");
+  require(run.cancel() && !run.cancel(), "an outcome is fixed once");
+  require(run.wait_fired() == Outcome::kCancelled && !request.after_ran, "a cancelled run starts no further step");
+}
+
+void deadlines() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler};
+  Patient request;
+  tailrace::Run run = runner.start(request, {.deadline_s = 0.002});
+  require(run.wait_fired() == Outcome::kTimedOut && !request.after_ran, "a late run starts no further step");
+  Patient second;
+  require(runner.run(second, {.deadline_s = 0}) == Outcome::kTimedOut && !second.began, "no time, no step");
+  require_throws<std::invalid_argument>([&] { runner.run(second, {.deadline_s = -1}); }, "a deadline is at least 0");
+}
+
+void refusals() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler, {.max_in_flight = 1}};
+  Patient first, second;
+  tailrace::Run run = runner.start(first);
+  require(runner.run(second) == Outcome::kRejected && !second.began, "a full runner rejects at once, and runs nothing");
+  run.cancel();
+  require(run.wait_fired() == Outcome::kCancelled, "the first one ends");
+}
+
+void failures() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler};
+  Patient request;
+  request.go_on = request.fails = true;
+
+  std::exception_ptr thrown;
+  if (runner.run(request, {.error = &thrown}) == Outcome::kFailed) {
+    require_throws<std::runtime_error>([&] { std::rethrow_exception(thrown); }, "what the step threw");
+  }
+  tailrace::Run run = runner.start(request);
+  require(run.wait() == Outcome::kFailed && run.error() != nullptr, "a handle has the error too");
+
+  const tailrace::RunnerStatistics s = runner.statistics();
+  require(s.submitted == s.ok + s.failed + s.cancelled + s.rejected + s.timed_out + s.in_flight, "the ledger is exact");
+  require(s.failed == 2 && s.in_flight == 0, "both are counted");
+}
+
+// Work that sleeps or reads a socket, on a thread of the blocking lane.
+class Lookup final : public tailrace::Item {
+ public:
+  void run(tailrace::Worker*) override { ended = 1; }
+  void complete(Outcome) override { ended = 2; }  // the scheduler stopped before it began
+  void drop() override {}
+  std::atomic<int> ended{0};
+};
+
+void blocking_work() {
+  tailrace::Scheduler scheduler{{.workers = 1, .max_blocking = 64}};
+  Lookup lookup;
+  scheduler.push_blocking(&lookup);
+  while (lookup.ended == 0) std::this_thread::yield();
+  require(lookup.ended == 1, "a blocking item runs on a thread of its own lane");
+  scheduler.stop_begin();
+  Lookup late;
+  scheduler.push_blocking(&late);
+  require(late.ended == 2, "an item that comes after stop is completed as cancelled");
+}
+
+// Called once, at or after its time, on the timers' thread: it must not wait.
+class Alarm final : public tailrace::Timer {
+ public:
+  void fire() override { rang = true; }
+  std::atomic<bool> rang{false};
+};
+
+void timers() {
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  Alarm soon, never;
+  scheduler.arm(soon, scheduler.clock().now_ns() + 1'000'000);
+  scheduler.arm(never, scheduler.clock().now_ns() + 3'600'000'000'000);
+  require(scheduler.cancel(never), "a timer that has not fired can be cancelled");
+  while (!soon.rang) std::this_thread::yield();
+  require(!never.rang && !scheduler.cancel(soon), "one that has fired cannot");
+}
+
+void stopping() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 1}};
+  tailrace::Runner runner{plan, scheduler};
+  Patient request;
+  request.go_on = true;
+  tailrace::Run run = runner.start(request);
+
+  scheduler.drain();                        // what was started has ended
+  scheduler.stop_begin();                   // no new work from here on
+  scheduler.stop_wait(tailrace::kNever);    // every thread has ended
+  require(run.outcome() == Outcome::kOk && request.after_ran, "drain waits for started runs");
+  require(runner.run(request) == Outcome::kRejected, "after stop a run is rejected");
+}
+
+void virtual_time() {
+  const tailrace::Plan plan = patient_plan();
+  tailrace::Scheduler scheduler{{.workers = 4, .seed = 7, .is_virtual = true}};
+  tailrace::Runner runner{plan, scheduler};
+  Patient request;
+  request.go_on = true;
+  tailrace::Run run = runner.start(request, {.deadline_s = 3600});
+  require(run.wait_fired() == Outcome::kOk, "whoever waits drives the virtual scheduler");
+  Patient late;
+  tailrace::Run second = runner.start(late, {.deadline_s = 3600});
+  scheduler.virtual_clock().advance_to(scheduler.clock().now_ns() + 3'600'000'000'000);
+  require(second.wait_fired() == Outcome::kTimedOut && !late.began, "an hour passes at once");
+}
+
+void options_out_of_range() {
+  require_throws<std::invalid_argument>([] { tailrace::Scheduler none{{.workers = 0}}; }, "at least one worker");
+  require_throws<std::invalid_argument>([] { tailrace::Scheduler many{{.workers = 1'000'000}}; }, "at most the limit");
+}
+
+}  // namespace
+
+int main() {
+  closures();
+  steps();
+  graphs_that_cannot_be();
+  started_runs();
+  deadlines();
+  refusals();
+  failures();
+  blocking_work();
+  timers();
+  stopping();
+  virtual_time();
+  options_out_of_range();
+  std::puts("as documented");
+}

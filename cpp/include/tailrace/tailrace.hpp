@@ -1,0 +1,43 @@
+// tailrace.hpp -- all that a C++ service needs, under one name: tailrace::Scheduler, Plan, Runner, Run.
+//
+// What      The public names. What is not here is inside, and may change between minor versions.
+// Why       Folders and namespaces follow the layers (base, sched, flow ...), which are of no concern to who embeds them.
+// Threads   As said at each class; docs/embedding.md has them in one table.
+// Checked   cpp/examples, built and run by ctest and, against the installed package, by tests/test_cpp_package.py.
+#pragma once
+
+#include "tailrace/base/clock.hpp"
+#include "tailrace/base/outcome.hpp"
+#include "tailrace/flow/plan.hpp"
+#include "tailrace/flow/run_handle.hpp"
+#include "tailrace/flow/runner.hpp"
+#include "tailrace/flow/step.hpp"
+#include "tailrace/sched/item.hpp"
+#include "tailrace/sched/scheduler.hpp"
+#include "tailrace/sched/timers.hpp"
+#include "tailrace/sched/worker.hpp"
+
+namespace tailrace {
+
+// The workers, and the ways in.
+using base::kNever;
+using sched::Item;  // work as an object, for the gated and the blocking lane
+using sched::Scheduler;
+using sched::SchedulerOptions;
+using sched::Timer;
+using sched::Worker;
+
+// Plans and runs.
+using base::Outcome;
+using flow::CycleError;
+using flow::NodeIndex;
+using flow::Plan;
+using flow::PlanBuilder;
+using flow::Runner;
+using flow::RunnerOptions;
+using flow::RunnerStatistics;
+using flow::RunOptions;
+using Run = flow::RunHandle;  // what Runner::start returns
+using RunState = flow::Run;  // the optional second parameter of a step: is my run still wanted?
+
+}  // namespace tailrace
