@@ -10,6 +10,7 @@
 //               allows them (no acquire, no release, no seq_cst: each shows); release sequences; the single order of
 //               seq_cst accesses; data races on `Var`; use of an atomic before its construction is visible; parking
 //               as a futex does it (compare and sleep are one step), with time limits that may end at any moment;
+//               a membarrier, as a barrier of each other thread at a moment of its own during the call;
 //               deadlock (a lost wake-up) and livelock.
 // Not modelled  A load that reads a store made later (load buffering: a relaxed load that passes a later store of its
 //               own thread; so a release order that only keeps loads before a store is not shown to be needed).
@@ -152,6 +153,13 @@ struct ModelAtomics {
   using atomic = Atomic<T>;
 
   static void pause() { Explorer::current()->pause(); }
+
+  static void keep_order() {}  // the checker never moves an access of its own accord
+  static bool membarrier() {
+    Explorer::current()->note("membarrier");
+    Explorer::current()->membarrier();
+    return true;
+  }
 
   static void park(const Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t timeout_ns) {
     Explorer& explorer = *Explorer::current();

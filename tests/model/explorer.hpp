@@ -123,6 +123,19 @@ class Explorer {
     }
   }
 
+  // Each other thread makes its barrier at a moment of its own while the call lasts.
+  void membarrier() {
+    const std::size_t caller = running_;
+    step();
+    const View began = memory_.view(caller);
+    for (std::size_t i = 1; i <= threads_; ++i) {
+      if (i == caller) continue;
+      step();
+      memory_.barrier(i, caller, began);
+    }
+    wrote();  // a thread that waits may see more now
+  }
+
   [[noreturn]] void fail(const std::string& why) {
     failed_ = true;
     reason_ = why;

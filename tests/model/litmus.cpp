@@ -23,6 +23,41 @@ struct StoreBuffering {
   void finally() { check(seen[1] + seen[2] > 0, "both read 0"); }
 };
 
+// As above, but one side is free of fences and the other pays for both, or thinks that it does.
+enum class Barrier : std::uint8_t { kAfter, kBefore, kNone };
+template <Barrier kBarrier>
+struct AsymmetricStoreBuffering {
+  static constexpr int kThreads = 2;
+  Atomic<int> x{0}, y{0};
+  int seen[3] = {};
+  void thread(int i) {
+    if (i == 1) {
+      x.store(1, kRelease);
+      ModelAtomics::keep_order();
+      seen[1] = y.load(kRelaxed);
+      return;
+    }
+    if (kBarrier == Barrier::kBefore) ModelAtomics::membarrier();
+    y.store(1, kRelaxed);
+    if (kBarrier == Barrier::kAfter) ModelAtomics::membarrier();
+    seen[2] = x.load(kRelaxed);
+  }
+  void finally() { check(seen[1] + seen[2] > 0, "both read 0"); }
+};
+
+// A third thread's membarrier orders each of the two with itself, not with each other.
+struct BarrierOfAThird {
+  static constexpr int kThreads = 3;
+  Atomic<int> x{0}, y{0};
+  int seen[3] = {};
+  void thread(int i) {
+    if (i == 3) return static_cast<void>(ModelAtomics::membarrier());
+    (i == 1 ? x : y).store(1, kRelease);
+    seen[i] = (i == 1 ? y : x).load(kRelaxed);
+  }
+  void finally() { check(seen[1] + seen[2] > 0, "both read 0"); }
+};
+
 template <Order kStore, Order kLoad>
 struct MessagePassing {
   static constexpr int kThreads = 2;
@@ -136,6 +171,13 @@ TEST(the_checker_shows_store_buffering_unless_both_sides_are_seq_cst) {
   prove<StoreBuffering<kSeqCst, kSeqCst>>("store buffering, seq_cst", {});
   catches<StoreBuffering<kRelease, kSeqCst>>("release stores", {});
   catches<StoreBuffering<kSeqCst, kAcquire>>("acquire loads", {});
+}
+
+TEST(the_checker_knows_what_a_membarrier_orders_and_what_it_does_not) {
+  prove<AsymmetricStoreBuffering<Barrier::kAfter>>("store buffering, one side pays", {});
+  catches<AsymmetricStoreBuffering<Barrier::kNone>>("no membarrier", {});
+  catches<AsymmetricStoreBuffering<Barrier::kBefore>>("membarrier before the store", {});
+  catches<BarrierOfAThird>("the membarrier of a third thread", {});
 }
 
 TEST(the_checker_shows_a_lost_message_unless_release_meets_acquire) {

@@ -132,9 +132,23 @@ class Memory {
     ++views_[from].clock[from];
   }
 
+  // A full barrier of `other`, made for a membarrier of `caller` that began with the view `began`: what the caller had seen
+  // and done by then is seen by the other from here on, and what the other has by the caller after its call. It carries
+  // visibility only: it is no happens-before for plain fields.
+  void barrier(std::size_t other, std::size_t caller, const View& began) {
+    raise(views_[other], began);
+    raise(views_[caller], views_[other]);
+  }
+
   const View& view(std::size_t thread) const { return views_[thread]; }
 
  private:
+  void raise(View& view, const View& to) const {
+    for (std::size_t i = 0; i < used_; ++i) {
+      view.oldest[i] = view.oldest[i] < to.oldest[i] ? to.oldest[i] : view.oldest[i];
+    }
+  }
+
   static Store& append(Location& location) {
     if (location.length == location.history.size()) location.history.emplace_back();
     Store& made = location.history[location.length++];

@@ -42,14 +42,41 @@ struct Inside final : sched::GateKeeper {
   std::atomic<int> entered{0}, left{0};
 };
 
-TEST(a_burst_after_every_silence_is_run_by_workers_that_had_gone_to_sleep) {
-  sched::Scheduler scheduler{{.workers = 3, .spin_ns = 0}};  // parks at once: every burst is a wake
+// With and without membarriers: who pays for the order of a push differs, what is lost must be nothing.
+void bursts_after_silences(bool membarrier) {
+  // Parks at once: every burst is a wake.
+  sched::Scheduler scheduler{{.workers = 3, .spin_ns = 0, .membarrier = membarrier}};
   base::Random random{test::seed()};
   for (int round = 0; round < amount(10'000); ++round) {
     const int n = 1 + static_cast<int>(random.below(4));
     std::latch done{n};
     for (int i = 0; i < n; ++i) scheduler.submit([&done](sched::Worker*) { done.count_down(); });
+    // Sometimes just as the workers go back to sleep.
+    for (std::uint32_t k = random.below(400); k > 0; --k) base::pause();
     done.wait();  // hangs when a wake is lost
+  }
+}
+
+TEST(a_burst_after_every_silence_is_run_by_workers_that_had_gone_to_sleep) { bursts_after_silences(true); }
+TEST(the_same_where_pushers_pay_for_the_order) { bursts_after_silences(false); }
+
+// Workers fall asleep all the time while two threads push without a pause: each closure runs before the end.
+TEST(a_trickle_into_workers_that_fall_asleep_after_each_closure_is_run_whole) {
+  for (const bool membarrier : {true, false}) {
+    sched::Scheduler scheduler{{.workers = 2, .spin_ns = 0, .membarrier = membarrier}};
+    std::vector<std::thread> producers;
+    for (int p = 0; p < 2; ++p) {
+      producers.emplace_back([&, p] {
+        base::Random random{test::seed() + static_cast<std::uint64_t>(p)};
+        for (int i = 0; i < amount(4'000); ++i) {
+          std::latch done{1};
+          scheduler.submit([&done](sched::Worker*) { done.count_down(); });
+          done.wait();  // nobody drains: a closure that no worker sees hangs here
+          for (std::uint32_t k = random.below(100); k > 0; --k) base::pause();
+        }
+      });
+    }
+    for (auto& producer : producers) producer.join();
   }
 }
 

@@ -31,6 +31,27 @@ void by_worker(const bench::Options& options) {
   });
 }
 
+void two_by_two(const bench::Options& options) {
+  const tbb::global_control limit{tbb::global_control::max_allowed_parallelism, 3};
+  tbb::task_arena arena{2, 0};
+  Count counts[2];
+  std::atomic<std::int64_t> left{0};
+  const auto half = [&](int, int tasks) {
+    left.fetch_add(tasks);
+    for (int i = 0; i < tasks; ++i) {
+      arena.enqueue([&] {
+        counts[tbb::this_task_arena::current_thread_index() & 1].add();
+        if (left.fetch_sub(1) == 1) left.notify_one();
+      });
+    }
+  };
+  const auto finish = [&] {
+    for (std::int64_t now = 0; (now = left.load()) != 0;) left.wait(now);
+    return counts[0].read() + counts[1].read();
+  };
+  bench::submit::measure_two_by_two("oneTBB enqueue", options, half, finish);
+}
+
 // The producer's own deque, from which the worker steals; the producer helps at the end.
 void helped(const bench::Options& options) {
   tbb::task_arena arena{2, 1};
@@ -52,6 +73,7 @@ void helped(const bench::Options& options) {
 
 int main(int argc, char** argv) {
   const bench::Options options = bench::parse(argc, argv);
+  two_by_two(options);
   const tbb::global_control limit{tbb::global_control::max_allowed_parallelism, 2};
   helped(options);
   by_worker(options);

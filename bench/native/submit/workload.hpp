@@ -1,11 +1,13 @@
-// N8: one producer submits a million empty tasks; nanoseconds a task, until all are done.
+// N8, N9: a million empty tasks are submitted; nanoseconds a task, until all are done.
 //
-// submit: the one worker runs every task; producer and worker are pinned to a core each, as the kernel else sometimes
-// leaves the woken worker behind the busy producer. submit.helped: the producer may run tasks too.
+// submit: one producer, and the one worker runs every task; both are pinned to a core each, as the kernel else sometimes
+// leaves the woken worker behind the busy producer. submit.helped: the producer may run tasks too. submit.2x2: two
+// producers with half of the tasks each, two workers that run them all; nobody is pinned.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 #include "common.hpp"
 
@@ -14,7 +16,7 @@ namespace bench::submit {
 inline constexpr const char* kUnit = "ns/task";
 inline constexpr int kTasks = 1'000'000;
 
-// One counter for each of the two threads that may run a task; only that thread writes it.
+// One counter for each thread that may run a task; only that thread writes it.
 struct alignas(64) Count {
   std::atomic<std::int64_t> ran{0};
   std::int64_t add() noexcept {
@@ -41,6 +43,19 @@ void measure(const char* work, const char* engine, const Options& options, Run&&
     }
     print(work, engine, kUnit, samples);
   }
+}
+
+// `half(p, n)` submits n tasks as producer p (0 or 1); `finish()` waits for all of them and returns how many have ever run.
+template <class Half, class Finish>
+void measure_two_by_two(const char* engine, const Options& options, Half&& half, Finish&& finish) {
+  measure("submit.2x2", engine, options, [&, before = std::int64_t{0}](int tasks) mutable {
+    std::thread second{[&] { half(1, tasks / 2); }};
+    half(0, tasks - tasks / 2);
+    second.join();
+    const std::int64_t after = finish(), ran = after - before;
+    before = after;
+    return ran;
+  });
 }
 
 }  // namespace bench::submit

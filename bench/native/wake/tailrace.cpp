@@ -6,7 +6,8 @@ int main(int argc, char** argv) {
   using namespace tailrace;
   const bench::Options options = bench::parse(argc, argv);
   sched::Scheduler scheduler{{.workers = 1}};
-  bench::wake::measure("tailrace", options,
-                       [&](bench::wake::Task task) { scheduler.submit([task](sched::Worker*) { task(); }); });
+  const auto give = [&](bench::wake::Task task) { scheduler.submit([task](sched::Worker*) { task(); }); };
+  bench::wake::measure("tailrace", options, give);
+  bench::wake::measure_spinning("tailrace", options, give);
   scheduler.drain();
 }

@@ -16,14 +16,21 @@ std::uint64_t next_serial() {
 
 Injection::Injection() : serial_{next_serial()} {}
 
-bool Injection::push(const queue::Cell& cell) {
+bool Injection::push(const queue::Cell& cell, Idle& idle) {
   Producer* producer = mine();
   if (producer == nullptr) return false;
   // Counted before it is pushed: were it run before it is counted, drain would take it for somebody else's.
   producer->pushed.add();
-  if (producer->lane.try_push(cell)) return true;
-  producer->pushed.add(~std::uint64_t{0});  // minus one
-  return false;
+  if (!producer->lane.try_push(cell, idle.asymmetric() ? queue::Publish::kReleased : queue::Publish::kOrdered)) {
+    producer->pushed.add(~std::uint64_t{0});  // minus one
+    return false;
+  }
+  if (idle.asymmetric()) {
+    if (!idle.must_notify()) return true;
+    producer->lane.order_push();
+  }
+  idle.notify();
+  return true;
 }
 
 Injection::Producer* Injection::mine() {

@@ -26,7 +26,7 @@ Scheduler::Scheduler(SchedulerOptions options)
     : options_{checked(std::move(options))},
       clock_{options_.is_virtual ? static_cast<const base::Clock*>(&virtual_clock_) : &base::RealClock::instance()},
       keeper_{options_.keeper != nullptr ? options_.keeper : &null_keeper_},
-      idle_{options_.workers},
+      idle_{options_.workers, options_.membarrier && base::membarrier_works()},
       blocking_{options_.name, options_.max_blocking, keeper_->thread_hooks()},
       virtual_bag_{options_.seed},
       watch_{options_.name + "-watch", lane_, idle_, *keeper_, *clock_, stopping_} {
@@ -90,9 +90,8 @@ void Scheduler::push_blocking(Item* item) {
 }
 
 bool Scheduler::inject(const queue::Cell& cell) {
-  if (stopping() || !injection_.push(cell)) return false;
+  if (stopping() || !injection_.push(cell, idle_)) return false;
   ensure_started();
-  idle_.notify();
   return true;
 }
 

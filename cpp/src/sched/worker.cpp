@@ -158,6 +158,7 @@ bool Worker::take_injected() {
     using Entry = void (*)(const std::uint64_t*, Worker*);
     reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
   }
+  counters_.batches.add();
   counters_.injected.publish(n);
   // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
   if (n < Injection::kBatch / 2) {
@@ -275,7 +276,7 @@ void Worker::wait_for_work() {
     idle.end_search();  // whoever relied on us is served by the look below
   }
   idle.prepare_park(id_);
-  if (sees_work() || scheduler_.stopping()) {
+  if (sees_work() || scheduler_.must_sweep()) {  // a stop that does not wake us, as it saw no bit, is seen here
     idle.cancel_park(id_);
     searching_ = true;
     return;

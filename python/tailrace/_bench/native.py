@@ -20,7 +20,9 @@ ROWS = {
     "diamond.cold": ("N7.cold", "the same after 1 ms of idling"),
     "submit": ("N8", "1M submits, all run by one worker, a task"),
     "submit.helped": ("N8.helped", "1M submits, who submits may help, a task"),
+    "submit.2x2": ("N9", "1M submits, 2 producers, 2 workers run all, a task"),
     "wake": ("N10", "submit to a parked worker until it starts"),
+    "wake.spinning": ("N10.spinning", "submit to a worker that still looks for work"),
     "timers.cancel.1": ("timers.cancel.1", "arm and cancel, 1 timers standing"),
     "timers.cancel2.1": ("timers.cancel2.1", "the same by two threads, 1 each"),
     "timers.fire.1": ("timers.fire.1", "arm and fire in virtual time, 1 standing"),
@@ -34,6 +36,7 @@ ROWS = {
     "timers.cancel2.100k": ("timers.cancel2.100k", "the same by two threads, 100,000 each"),
     "timers.fire.100k": ("timers.fire.100k", "arm and fire in virtual time, 100,000 standing"),
     "idle": ("N11", "5 s alive with nothing to do"),
+    "trickle": ("N11.trickle", "one task a millisecond, CPU of the process"),
 }
 _ONCE = ("idle",)  # five seconds a pass, and no noise worth more
 _EXTRA = 'pip install "tailrace[bench]"'

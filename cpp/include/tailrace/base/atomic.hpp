@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "tailrace/base/futex.hpp"  // parking on a 32-bit word
+#include "tailrace/base/membarrier.hpp"
 
 namespace tailrace::base {
 
@@ -37,6 +38,10 @@ struct StdAtomics {
   using atomic = std::atomic<T>;
 
   static void pause() noexcept { base::pause(); }
+
+  // The light side of a membarrier: the compiler keeps what is above it above; the processor need not.
+  static void keep_order() noexcept { asm volatile("" ::: "memory"); }
+  static bool membarrier() noexcept { return base::membarrier(); }
 
   // Sleeps while `word` holds `expected`; may return early. timeout_ns < 0 waits for ever.
   static void park(const atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t timeout_ns) {

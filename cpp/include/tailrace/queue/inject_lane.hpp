@@ -1,7 +1,8 @@
 // inject_lane.hpp -- one outside thread's way in: cells with the closure inside, claimed in batches.
 //
 // What      A ring of 64-byte cells with a single producer; consumers copy a batch and claim it with one exchange.
-// Why       A submit is eight plain stores and one publishing store: no allocation, no line that other producers write.
+// Why       A submit is eight plain stores and one publishing store: no allocation, no line that other producers write, and,
+//           where a sleeper pays for the order (docs/idle.md), nothing that waits for a line to arrive.
 //           The claim is a compare-and-swap, not a lock: a descheduled consumer stalls nobody.
 // Threads   try_push: the producer only. claim, empty: any thread.
 // ABA       Positions are 64-bit and only grow; a torn copy can only belong to a claim that fails.
@@ -20,6 +21,9 @@ namespace tailrace::queue {
 inline constexpr std::size_t kCellWords = 8;
 using Cell = std::array<std::uint64_t, kCellWords>;
 
+// Ordered: what the producer reads next comes after the push. Released: it may be read before; see `order_push`.
+enum class Publish : std::uint8_t { kOrdered, kReleased };
+
 template <std::size_t kCells = 1024, class Atomics = base::StdAtomics>
 class InjectLane {
   static_assert((kCells & (kCells - 1)) == 0, "a ring index is a mask");
@@ -28,7 +32,7 @@ class InjectLane {
 
  public:
   // False when the lane is full: the caller runs the work itself, waits, or refuses.
-  bool try_push(const Cell& cell) noexcept {
+  bool try_push(const Cell& cell, Publish how = Publish::kOrdered) noexcept {
     const std::uint64_t t = tail_.load(base::relaxed);  // relaxed: only the producer writes it
     if (t - cached_head_ == kCells) {
       cached_head_ = head_.load(base::acquire);  // [L1] acquire: [L4] has copied the cells before we reuse them
@@ -37,10 +41,20 @@ class InjectLane {
     auto& slot = cells_[t & (kCells - 1)];
     // relaxed: a consumer that reads these while they change fails its claim.
     for (std::size_t i = 0; i < kCellWords; ++i) slot[i].store(cell[i], base::relaxed);
-    // [L2] seq_cst: releases the words to [L3]; and a producer that looks for sleepers next must not do so before
-    // this is visible (docs/idle.md).
-    tail_.store(t + 1, base::seq_cst);
+    if (how == Publish::kReleased) {
+      tail_.store(t + 1, base::release);  // [L6] release: the words to [L3]
+    } else {
+      // [L2] seq_cst: releases the words to [L3]; and a producer that looks for sleepers next must not do so before
+      // this is visible (docs/idle.md).
+      tail_.store(t + 1, base::seq_cst);
+    }
     return true;
+  }
+
+  // The producer, after a push that was only released: what it reads next comes after that push.
+  void order_push() noexcept {
+    // relaxed: only the producer writes it. [L2] seq_cst: publishes the same value once more, as above.
+    tail_.store(tail_.load(base::relaxed), base::seq_cst);
   }
 
   // Copies up to `limit` of the oldest cells to `out` and makes them the caller's; returns how many (0: none, or lost).

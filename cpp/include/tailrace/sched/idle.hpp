@@ -3,7 +3,9 @@
 // What      One bit per sleeping worker, a count of searching ones, and a parking word for each.
 // Why       A wake costs the waker 6 us and the woken 22 us (docs/measuring.md): wake one worker at a time, and only
 //           when no other is already looking. A wake that is not made must never be one that was needed.
-// Threads   notify, notify_one: any thread. The rest: the worker `id` itself.
+//           And the many that publish do not pay for the few that sleep: where the system lets one thread order all
+//           (base/membarrier.hpp), a pusher with nobody to wake makes one store and one load, both cheap.
+// Threads   must_notify, notify, notify_one: any thread. The rest: the worker `id` itself.
 // Source    The argument against lost wake-ups is docs/idle.md; tokio's and Go's schedulers use the same searching rule.
 // Checked   tests/model/idle.cpp (a producer and two workers, with mutants), tests/stress/scheduler.cpp.
 #pragma once
@@ -25,8 +27,24 @@ class BasicIdle {
   using atomic = typename Atomics::template atomic<U>;
 
  public:
-  explicit BasicIdle(int workers)
-      : groups_{(workers + 63) / 64}, parking_{new Parking[static_cast<std::size_t>(workers)]} {}
+  // `asymmetric`: pushers may publish by release alone, and who goes to sleep pays for it with a membarrier.
+  explicit BasicIdle(int workers, bool asymmetric = false)
+      : groups_{(workers + 63) / 64},
+        asymmetric_{asymmetric},
+        parking_{new Parking[static_cast<std::size_t>(workers)]} {}
+
+  bool asymmetric() const noexcept { return asymmetric_; }
+
+  // For who has made work visible by release alone: false when nobody sleeps, and there is nothing else to do. If true,
+  // order that publication (seq_cst), then `notify`. Only where `asymmetric`.
+  bool must_notify() const noexcept {
+    Atomics::keep_order();
+    for (int g = 0; g < groups_; ++g) {
+      // relaxed: [E8] orders this load and the publication before it, against [E4] and the sleeper's look.
+      if (sleepers_[static_cast<std::size_t>(g)].load(base::relaxed) != 0) return true;
+    }
+    return false;
+  }
 
   // Called after work was made visible by a seq_cst operation. Wakes one sleeper unless somebody searches already.
   bool notify() noexcept {
@@ -80,6 +98,9 @@ class BasicIdle {
     mine.word.store(kAsleep, base::relaxed);
     // [E4] seq_cst: pairs with [E2]; also releases the word above to the waker.
     sleepers_[group(id)].fetch_or(mask(id), base::seq_cst);
+    // [E8] Every pusher that did not see our bit in `must_notify` published before this; our look will see it. Forbidden
+    // since we registered? Then a nap (which a waker may end): no store takes a millisecond to arrive.
+    if (asymmetric_ && !Atomics::membarrier()) Atomics::park(mine.word, kAsleep, 1'000'000);
   }
 
   // Work was found after all. From here on this worker counts as searching: it was chosen by a waker, or it counts
@@ -143,7 +164,8 @@ class BasicIdle {
     return true;
   }
 
-  int groups_;
+  const int groups_;
+  const bool asymmetric_;
   alignas(base::kCacheLine) atomic<std::int32_t> searching_{0};
   alignas(base::kCacheLine) std::array<atomic<std::uint64_t>, kMaxWorkers / 64> sleepers_{};
   std::unique_ptr<Parking[]> parking_;

@@ -16,6 +16,7 @@
 #include "tailrace/base/random.hpp"
 #include "tailrace/metrics/counter.hpp"
 #include "tailrace/queue/inject_lane.hpp"
+#include "tailrace/sched/idle.hpp"
 
 namespace tailrace::sched {
 
@@ -28,8 +29,9 @@ class Injection {
   Injection(const Injection&) = delete;
   Injection& operator=(const Injection&) = delete;
 
-  // False when this thread's lane is full, or there are too many threads for it to have one.
-  bool push(const queue::Cell& cell);
+  // Pushes and, if need be, wakes a worker. False, with nothing done, when this thread's lane is full or there are too many
+  // threads for it to have one.
+  bool push(const queue::Cell& cell, Idle& idle);
 
   // Claims some of the oldest cells of one lane; returns how many (0: none, or another worker was faster).
   std::size_t claim(Batch& out, int workers, base::Random& random);

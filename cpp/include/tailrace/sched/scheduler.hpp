@@ -38,6 +38,7 @@ struct SchedulerOptions {
   std::int64_t spin_ns = 15'000;     // how long a worker looks before it parks
   std::int64_t slice_ns = 1'000'000;  // how long a worker drains behind the gate before it lets others in
   std::uint64_t seed = 0x7a11;
+  bool membarrier = true;            // use it where the system has it; false: sequentially consistent stores
   bool is_virtual = false;           // no threads: `drive` runs the workers
   GateKeeper* keeper = nullptr;      // null: the gate guards nothing
 };

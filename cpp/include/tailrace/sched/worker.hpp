@@ -24,7 +24,7 @@ class Scheduler;
 enum class Progress : std::uint8_t { kRan, kWouldPark };
 
 struct WorkerCounters {
-  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected;
+  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected, batches;
   std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
   metrics::Counter affine;                         // items of its inbox that were run
 };
