@@ -244,7 +244,7 @@ PyObject* runtime_abandon(PyObject* object, PyObject*) {
   if (self == nullptr) return nullptr;
   self->closed = true;
   self->abandoned = true;
-  // Who asks for a run of the parent's is told that it is cancelled here. Its timer stands in the heap that is left
+  // Who asks for a run of the parent's is told that it is cancelled here. Its timer stands in the wheel that is left
   // behind, its callbacks and async steps belong to the parent's loops.
   for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
     block->armed = false;

@@ -17,7 +17,7 @@
 namespace tailrace::model {
 
 // A change at every access whose source line holds `text`: a weaker order, or a load that always finds `reads` (which
-// switches a guard off). A mutant must be caught.
+// switches a guard off; a read-modify-write then writes nothing). A mutant must be caught.
 struct Mutant {
   std::string text;
   Order order;

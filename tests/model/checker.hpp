@@ -138,6 +138,7 @@ class Atomic {
     Explorer& explorer = enter(order, site);
     Memory& memory = explorer.memory();
     const T old = unpack(memory.value(where_, memory.newest(where_)));
+    if (const Mutant* mutant = explorer.mutant(site); mutant != nullptr && mutant->reads) return unpack(*mutant->reads);
     memory.load(explorer.thread(), where_, memory.newest(where_), order);
     memory.store(explorer.thread(), where_, pack(change(old)), order, true);
     explorer.wrote();

@@ -172,7 +172,7 @@ bool Scheduler::drive_once() {
   return false;
 }
 
-std::int64_t Scheduler::next_event_ns() const {
+std::int64_t Scheduler::next_event_ns() {
   std::int64_t next = watch_.timers().next_deadline_ns();
   const std::int64_t now = clock_->now_ns();
   for (const auto& worker : workers_) {

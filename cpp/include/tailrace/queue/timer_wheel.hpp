@@ -48,7 +48,7 @@ class TimerWheel {
     node.order = order;
     ++size_;
     place(node);
-    if (next_known_ && due_ns < next_ns_) next_ns_ = due_ns;
+    if (earliest_known_ && (earliest_ == nullptr || due_ns < earliest_->due_ns)) earliest_ = &node;
   }
 
   void remove(TimerNode& node) noexcept {
@@ -56,7 +56,7 @@ class TimerWheel {
     unlink(node);
     --size_;
     if (neighbour->next == neighbour) emptied(neighbour);  // alone in its list: the head of it
-    if (node.due_ns == next_ns_) next_known_ = false;
+    if (&node == earliest_) earliest_known_ = false;
   }
 
   // Takes out the first node that is due at `now_ns`, by deadline and then by order; null when none is. Time does not
@@ -72,23 +72,17 @@ class TimerWheel {
     auto& node = static_cast<TimerNode&>(*due().next);
     unlink(node);
     --size_;
-    next_known_ = false;
+    earliest_known_ = false;
     return &node;
   }
 
-  // The earliest deadline, kNever when there is none. Looks through one slot if timers were removed since it was asked.
-  std::int64_t next_ns() noexcept {
-    if (!next_known_) {
-      next_ns_ = find_next();
-      next_known_ = true;
+  // A node of the earliest deadline; null when there is none. Looks through one slot if the last answer was removed.
+  TimerNode* earliest() noexcept {
+    if (!earliest_known_) {
+      earliest_ = find_earliest();
+      earliest_known_ = true;
     }
-    return next_ns_;
-  }
-
-  // Any node, for who empties the wheel; null when it is empty.
-  TimerNode* any() noexcept {
-    if (due().next != &due()) return static_cast<TimerNode*>(due().next);
-    return levels_ != 0 ? static_cast<TimerNode*>(lists_[first()].next) : nullptr;
+    return earliest_;
   }
 
   // Calls `fn(node)` for each node, which may remove that node.
@@ -185,22 +179,22 @@ class TimerWheel {
     }
   }
 
-  std::int64_t find_next() noexcept {
-    if (due().next != &due()) return static_cast<TimerNode*>(due().next)->due_ns;
-    if (levels_ == 0) return base::kNever;
-    const TimerLink& head = lists_[first()];
-    std::int64_t earliest = base::kNever;
-    for (const TimerLink* link = head.next; link != &head; link = link->next) {
-      const std::int64_t due_ns = static_cast<const TimerNode*>(link)->due_ns;
-      if (due_ns < earliest) earliest = due_ns;
+  TimerNode* find_earliest() noexcept {
+    if (due().next != &due()) return static_cast<TimerNode*>(due().next);
+    if (levels_ == 0) return nullptr;
+    TimerLink& head = lists_[first()];
+    auto* best = static_cast<TimerNode*>(head.next);
+    for (TimerLink* link = best->next; link != &head; link = link->next) {
+      auto* node = static_cast<TimerNode*>(link);
+      if (node->due_ns < best->due_ns) best = node;
     }
-    return earliest;
+    return best;
   }
 
   std::int64_t now_ns_ = 0;
   std::uint32_t levels_ = 0;  // bit n: level n holds something
-  bool next_known_ = true;
-  std::int64_t next_ns_ = base::kNever;
+  bool earliest_known_ = true;
+  TimerNode* earliest_ = nullptr;
   std::size_t size_ = 0;
   std::array<std::uint64_t, kLevels> occupied_{};
   std::array<TimerLink, kDue + 1> lists_;

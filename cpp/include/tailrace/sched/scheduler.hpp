@@ -103,7 +103,7 @@ class Scheduler {
   // Virtual runtime: does one thing (a step, a due timer). False when nothing can be done at the present time.
   bool drive_once();
   // The next time at which something will happen by itself; kNever when nothing will.
-  std::int64_t next_event_ns() const;
+  std::int64_t next_event_ns();
   base::VirtualClock& virtual_clock() noexcept { return virtual_clock_; }
 
   const base::Clock& clock() const noexcept { return *clock_; }
