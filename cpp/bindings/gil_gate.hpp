@@ -15,6 +15,8 @@ namespace tailrace::bindings {
 
 // Threads that are not workers and run short bodies under the GIL: a worker that comes in while one is at it lets it
 // finish, since two that take turns at every small GIL release (each NumPy call) cost more than both in a row.
+// Every field but `left` is read and written under the GIL, and `left` is only slept on: nothing here is lock-free, and
+// tests/python/test_guests.py tries it as a property.
 struct GuestRoom {
   int busy = 0;                       // under the GIL
   bool awaited = false;               // a worker waits for `busy` to fall to zero

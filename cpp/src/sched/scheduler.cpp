@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tailrace/base/check.hpp"
+#include "tailrace/sched/take_one.hpp"
 
 namespace tailrace::sched {
 
@@ -71,17 +72,7 @@ void Scheduler::push_gated(Item* item) {
 }
 
 Item* Scheduler::take_gated() {
-  const Gate::Ticket ticket = lane_.gate.try_acquire();
-  if (ticket == 0) return nullptr;
-  Item* item = must_sweep() ? nullptr : lane_.pop();
-  lane_.note_leftover();
-  lane_.gate.release(ticket);
-  if (must_sweep()) {
-    sweep();
-  } else if (lane_.has_items()) {
-    idle_.notify();  // pushed while the permit was held
-  }
-  return item;
+  return take_one(lane_, [this] { return must_sweep(); }, [this] { sweep(); }, [this] { idle_.notify(); });
 }
 
 void Scheduler::push_blocking(Item* item) {
