@@ -1,7 +1,7 @@
-"""Callers that help and workers that come in meet at the GIL: every step of every run happens once, and all end.
+"""Callers that help and workers that come in meet at the GIL: every step happens once, and all runs end.
 
-The room where they meet (GuestRoom in cpp/bindings/gil_gate.hpp) is plain fields under the GIL: there are no orders to
-check, so it is tried here with whatever order the machine finds, by a seed.
+The room where they meet (GuestRoom in cpp/bindings/gil_gate.hpp) is plain fields under the GIL: there are no
+orders to check, so it is tried here with whatever order the machine finds, by a seed.
 """
 
 from __future__ import annotations

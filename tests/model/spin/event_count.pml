@@ -9,7 +9,7 @@
  * Property, held at every rest of the system (Judge): if an item lies in the queue, then no worker is asleep.
  * A body may take for ever, so "some other worker comes by later" does not count.
  *
- * ASYMMETRIC      pushers publish into a store buffer; who goes to sleep drains all buffers (a membarrier).
+ * ASYMMETRIC      pushers publish into a store buffer; who goes to sleep drains all buffers (membarrier, [E8]).
  * Mutants, each of which must violate the property:
  *   NO_SECOND_LOOK   a worker parks without looking once more after it has shown its bit
  *   LOOKS_FIRST      it looks before its bit is shown (what a weaker order than seq_cst at [E4] would allow)
@@ -121,7 +121,7 @@ proctype Worker(byte me) {
            asleep[me] = true;
            shown[me] = true; /* [E4] */
 #if defined(ASYMMETRIC) && !defined(NO_MEMBARRIER)
-           atomic { queue = queue + buffered; buffered = 0 } /* membarrier */
+           atomic { queue = queue + buffered; buffered = 0 } /* [E8] membarrier */
 #endif
 #if !defined(LOOKS_FIRST) && !defined(NO_SECOND_LOOK)
            found = queue > 0;
