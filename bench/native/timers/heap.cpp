@@ -10,6 +10,7 @@ struct HeapTimer {
   std::int64_t deadline_ns = 0;
   std::size_t place = SIZE_MAX;  // its index in the heap
   std::uint64_t order = 0;
+  std::atomic<std::int64_t> fired_ns{0};
 };
 
 class Heap {
@@ -97,7 +98,7 @@ class Real {
         changed_.wait_for(lock, std::chrono::nanoseconds{first->deadline_ns - bench::now_ns()});
       } else {
         heap_.remove(*first);
-        ++fired_;
+        first->fired_ns = bench::now_ns();
       }
     }
   }
@@ -106,7 +107,6 @@ class Real {
   std::condition_variable changed_;
   Heap heap_;
   bool stopping_ = false;
-  int fired_ = 0;
   std::thread thread_;
 };
 

@@ -6,8 +6,8 @@ namespace {
 using namespace tailrace;
 
 struct Note final : sched::Timer {
-  void fire() override { fired = true; }
-  bool fired = false;
+  void fire() override { fired_ns = bench::now_ns(); }
+  std::atomic<std::int64_t> fired_ns{0};
 };
 
 struct Real {

@@ -3,9 +3,11 @@
 // timers.cancel.N    N timers stand, an hour ahead; the oldest is cancelled and armed again, the latest of all.
 // timers.cancel2.N   the same by two threads at once, each with N timers of its own; a thread's nanoseconds.
 // timers.fire.N      N timers stand, within a second; time goes to the next, which is armed again when it has fired.
+// timers.late        microseconds from the deadline of a timer that stands alone, a millisecond ahead, until it fires.
 // N = 1 is a caller that starts one run with a deadline after the other.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -37,6 +39,19 @@ double cancels(Engine& engine, int standing, int ops) {
   for (auto& timer : timers) all = engine.cancel(*timer) && all;
   require(all, "a timer that was armed could not be cancelled an hour before its deadline");
   return took / ops;
+}
+
+// The engine's timer writes `fired_ns`.
+template <class Engine>
+void lateness(Engine& engine, int times, Samples& samples) {
+  for (int i = 0; i < times; ++i) {
+    typename Engine::Timer timer;
+    const std::int64_t due = now_ns() + 1'000'000;
+    engine.arm(timer, due);
+    while (timer.fired_ns.load() == 0) pause_for(std::chrono::microseconds{200});
+    require(timer.fired_ns.load() >= due, "a timer fired before its deadline");
+    samples.add(static_cast<double>(timer.fired_ns.load() - due) / 1e3);
+  }
 }
 
 // An engine whose time is moved by hand: `arm`, and `advance(now_ns)`, which fires what is due, gives each that has
@@ -72,6 +87,12 @@ double fires(Engine& engine, int standing, int ops) {
 template <class Real, class Moved>
 void measure(const char* engine, const Options& options) {
   for (int pass = 0; pass < options.passes; ++pass) {
+    {
+      Real real;
+      Samples late{200};
+      lateness(real, scaled(200, options), late);
+      print("timers.late", engine, "us", late);
+    }
     for (const int standing : {1, 10, 1'000, 100'000}) {
       const std::string n = standing == 100'000 ? "100k" : standing == 1'000 ? "1k" : std::to_string(standing);
       const int ops = scaled(kOps, options);

@@ -1,6 +1,7 @@
 #include "tailrace/base/futex.hpp"
 
 #include <linux/futex.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,5 +24,7 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::int64_t 
 int futex_wake(const std::uint32_t* word, int count) noexcept {
   return static_cast<int>(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0));
 }
+
+void sleep_on_time() noexcept { prctl(PR_SET_TIMERSLACK, 1); }
 
 }  // namespace tailrace::base

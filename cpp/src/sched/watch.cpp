@@ -53,6 +53,7 @@ void Watch::move_thread_to(std::vector<Thread>& threads) {
 void Watch::loop() {
   const ThreadHooks hooks = keeper_.thread_hooks();
   if (hooks.on_start) hooks.on_start();
+  base::sleep_on_time();
   for (;;) {
     const std::uint32_t word = word_.load(base::acquire);  // [V4] acquire: pairs with [V3]
     if (stopping_.load(base::acquire)) break;              // [S1] acquire: pairs with [S2]

@@ -23,6 +23,7 @@ ROWS = {
     "submit.2x2": ("N9", "1M submits, 2 producers, 2 workers run all, a task"),
     "wake": ("N10", "submit to a parked worker until it starts"),
     "wake.spinning": ("N10.spinning", "submit to a worker that still looks for work"),
+    "timers.late": ("timers.late", "a deadline until its timer fires"),
     "timers.cancel.1": ("timers.cancel.1", "arm and cancel, 1 timers standing"),
     "timers.cancel2.1": ("timers.cancel2.1", "the same by two threads, 1 each"),
     "timers.fire.1": ("timers.fire.1", "arm and fire in virtual time, 1 standing"),

@@ -1,10 +1,14 @@
 // test_base.cpp -- clock, random, outcome.
+#include <sys/prctl.h>
+
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../harness.hpp"
 #include "tailrace/base/block_source.hpp"
 #include "tailrace/base/clock.hpp"
+#include "tailrace/base/futex.hpp"
 #include "tailrace/base/outcome.hpp"
 #include "tailrace/base/random.hpp"
 
@@ -63,6 +67,17 @@ TEST(a_block_of_the_heap_starts_at_a_cache_line) {
   void* block = HeapBlocks::instance().take(100);
   CHECK_EQ(reinterpret_cast<std::uintptr_t>(block) % kCacheLine, 0u);
   HeapBlocks::instance().give(block, 100);
+}
+
+TEST(a_thread_that_sleeps_on_time_has_no_slack_and_others_keep_theirs) {
+  const int mine = prctl(PR_GET_TIMERSLACK);
+  int its = 0;
+  std::thread{[&its] {
+    sleep_on_time();
+    its = prctl(PR_GET_TIMERSLACK);
+  }}.join();
+  CHECK_EQ(its, 1);
+  CHECK_EQ(prctl(PR_GET_TIMERSLACK), mine);
 }
 
 }  // namespace
