@@ -1,4 +1,4 @@
-// tailrace.hpp -- all that a C++ service needs, under one name: tailrace::Scheduler, Plan, Runner, Run.
+// tailrace.hpp -- all that a C++ service needs, under one name: tailrace::Scheduler, Plan, Runner, Run, fork2.
 //
 // What      The public names. What is not here is inside, and may change between minor versions.
 // Why       Folders and namespaces follow the layers (base, sched, flow ...), which are of no concern to who embeds them.
@@ -12,8 +12,12 @@
 #include "tailrace/flow/run_handle.hpp"
 #include "tailrace/flow/runner.hpp"
 #include "tailrace/flow/step.hpp"
+#include "tailrace/sched/cancel.hpp"
+#include "tailrace/sched/fork_join.hpp"
 #include "tailrace/sched/item.hpp"
+#include "tailrace/sched/parallel.hpp"
 #include "tailrace/sched/scheduler.hpp"
+#include "tailrace/sched/task_group.hpp"
 #include "tailrace/sched/timers.hpp"
 #include "tailrace/sched/worker.hpp"
 
@@ -26,6 +30,19 @@ using sched::Scheduler;
 using sched::SchedulerOptions;
 using sched::Timer;
 using sched::Worker;
+
+// Fork-join.
+using sched::CancelSource;
+using sched::CancelToken;
+using sched::fork2;
+using sched::fork_join;
+using sched::fork_n;
+using sched::ForOptions;
+using sched::parallel_for;
+using sched::parallel_reduce;
+using sched::Place;
+using sched::TaskGroup;
+using sched::With;
 
 // Plans and runs.
 using base::Outcome;

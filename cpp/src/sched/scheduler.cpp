@@ -28,6 +28,7 @@ Scheduler::Scheduler(SchedulerOptions options)
       clock_{options_.is_virtual ? static_cast<const base::Clock*>(&virtual_clock_) : &base::RealClock::instance()},
       keeper_{options_.keeper != nullptr ? options_.keeper : &null_keeper_},
       idle_{options_.workers, options_.membarrier && base::membarrier_works()},
+      places_{idle_, options_.workers, !options_.is_virtual, options_.spin_ns},
       blocking_{options_.name, options_.max_blocking, keeper_->thread_hooks()},
       virtual_bag_{options_.seed},
       watch_{options_.name + "-watch", lane_, idle_, *keeper_, *clock_, stopping_} {

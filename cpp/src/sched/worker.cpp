@@ -5,7 +5,11 @@
 namespace tailrace::sched {
 
 Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed)
-    : scheduler_{scheduler}, id_{id}, name_{scheduler.options().name + "-w" + std::to_string(id)}, random_{seed} {}
+    : scheduler_{scheduler},
+      id_{id},
+      name_{scheduler.options().name + "-w" + std::to_string(id)},
+      place_{scheduler.places().of_worker(id)},
+      random_{seed} {}
 
 Progress Worker::step() {
   if (!find_work()) return Progress::kWouldPark;
@@ -14,8 +18,10 @@ Progress Worker::step() {
 }
 
 // The policy, in one glance: stay inside the gate while it has work; else what only this worker may do, open items of
-// high priority, own work, normal ones, the gated lane, what came from outside, what other workers have, and low ones.
+// high priority, own work, normal ones, the gated lane, what came from outside, what other workers have, what is forked
+// and not yet taken back, and low ones.
 bool Worker::find_work() {
+  if (place_.has_private()) place_.run_own();  // left by the last body: nobody else sees it
   Item* item = inside_gate_ ? take_gated() : nullptr;
   if (item == nullptr && ++looks_ % kAgeing == 0 && take_aged(item)) return true;
   if (item == nullptr) item = take_affine();
@@ -26,6 +32,7 @@ bool Worker::find_work() {
     if (take_injected()) return true;
     item = steal();
   }
+  if (item == nullptr && run_forked()) return true;
   if (item == nullptr) item = take_open(Priority::kLow);
   if (item == nullptr) return false;
   found_work();
@@ -201,6 +208,14 @@ Item* Worker::steal_open(Priority priority) {
   return nullptr;
 }
 
+// After all that was submitted a child of a fork-join call, whose forker runs it itself if nobody comes.
+bool Worker::run_forked() {
+  place_.run_own();
+  if (!scheduler_.places_.run_stolen(place_, random_, [this] { found_work(); })) return false;
+  counters_.steals.add();
+  return true;
+}
+
 void Worker::push(Item* item) {
   deque_.push(item);
   if (!scheduler_.options_.is_virtual) scheduler_.idle_.notify();
@@ -227,7 +242,7 @@ bool Worker::sees_work() const {
   for (const auto& worker : scheduler_.workers_) {
     if (!worker->deque_.empty()) return true;
   }
-  return false;
+  return scheduler_.places_.sees_work();
 }
 
 // Once a searcher has found work: if it was the last, there may be more that nobody was woken for.
@@ -250,6 +265,7 @@ void Worker::loop() {
 }
 
 void Worker::complete_own() {
+  place_.run_own();
   Item* item = nullptr;
   while (deque_.pop(item)) item->complete(base::Outcome::kCancelled);
   for (std::size_t c = 0; c < kPriorities; ++c) {

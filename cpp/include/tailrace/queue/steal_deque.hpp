@@ -87,6 +87,9 @@ class StealDeque {
     return top_.compare_exchange_strong(t, t + 1, base::seq_cst, base::relaxed) ? Steal::kTaken : Steal::kLost;
   }
 
+  // A recent view, without an order: exact for the owner if nobody steals meanwhile.
+  bool seems_empty() const noexcept { return top_.load(base::relaxed) >= bottom_.load(base::relaxed); }
+
   // [D8] seq_cst: a parker asks this last, after it has shown itself as a sleeper (docs/idle.md).
   bool empty() const noexcept { return top_.load(base::seq_cst) >= bottom_.load(base::seq_cst); }
 

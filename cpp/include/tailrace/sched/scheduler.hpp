@@ -24,6 +24,7 @@
 #include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/lanes.hpp"
 #include "tailrace/sched/open_lane.hpp"
+#include "tailrace/sched/place.hpp"
 #include "tailrace/sched/thread.hpp"
 #include "tailrace/sched/virtual_bag.hpp"
 #include "tailrace/sched/watch.hpp"
@@ -113,6 +114,7 @@ class Scheduler {
   GatedLane& lane() noexcept { return lane_; }
   LaneDepths lane_depths() const;
   Idle& idle() noexcept { return idle_; }
+  Places& places() noexcept { return places_; }
   BlockingStatistics blocking_statistics() const { return blocking_.statistics(); }
   // [S1] acquire: who sees the flag sees the reason. Pairs with [S2].
   bool stopping() const noexcept { return stopping_.load(base::acquire); }
@@ -139,6 +141,7 @@ class Scheduler {
   GatedLane lane_;
   OpenLane open_;
   Idle idle_;
+  Places places_;
   Injection injection_;
   BlockingLane blocking_;
   VirtualBag virtual_bag_;

@@ -16,6 +16,7 @@
 #include "tailrace/queue/steal_deque.hpp"
 #include "tailrace/sched/gate.hpp"
 #include "tailrace/sched/item.hpp"
+#include "tailrace/sched/place.hpp"
 
 namespace tailrace::sched {
 
@@ -55,6 +56,7 @@ class Worker {
   int id() const noexcept { return id_; }
   const std::string& name() const noexcept { return name_; }
   Scheduler& scheduler() noexcept { return scheduler_; }
+  Place& place() noexcept { return place_; }  // where this worker forks
   queue::StealDeque<Item*>& deque() noexcept { return deque_; }
   WorkerCounters& counters() noexcept { return counters_; }
   base::Random& random() noexcept { return random_; }
@@ -77,6 +79,7 @@ class Worker {
   Item* steal_open(Priority priority);
   bool sees_open() const;
   void complete_own();
+  bool run_forked();
   bool sees_work() const;
   void found_work();
   void wait_for_work();
@@ -88,6 +91,7 @@ class Worker {
   std::array<queue::StealDeque<Item*>, kPriorities> open_{
       queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}};
   queue::MpscQueue<Item> inbox_;  // items that only this worker may run
+  Place& place_;
   base::Random random_;
   WorkerCounters counters_;
 
