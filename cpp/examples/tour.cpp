@@ -1,8 +1,10 @@
 // tour.cpp -- what docs/embedding.md says, one function for each section, checked as it runs.
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -232,10 +234,48 @@ void options_out_of_range() {
   require_throws<std::invalid_argument>([] { tailrace::Scheduler many{{.workers = 1'000'000}}; }, "at most the limit");
 }
 
+long fib(tailrace::Place& place, int n) {
+  if (n < 20) return n < 2 ? n : fib(place, n - 1) + fib(place, n - 2);
+  long a = 0, b = 0;
+  tailrace::fork2(
+      place, [&](tailrace::Place& here) { a = fib(here, n - 1); },
+      [&](tailrace::Place& here) { b = fib(here, n - 2); });
+  return a + b;
+}
+
+void fork_join() {
+  tailrace::Scheduler scheduler{{.workers = 2}};
+  require(tailrace::fork_join(scheduler, [](tailrace::Place& place) { return fib(place, 25); }) == 75'025, "fib");
+  std::vector<int> squares(1000);
+  const long sum = tailrace::fork_join(scheduler, [&](tailrace::Place& place) {
+    tailrace::parallel_for(place, 0, squares.size(), [&](std::size_t i) { squares[i] = static_cast<int>(i * i); });
+    const auto square = [&](std::size_t i) { return static_cast<long>(squares[i]); };
+    return tailrace::parallel_reduce(place, 0, squares.size(), 0L, square, std::plus<>{});
+  });
+  require(sum == 332'833'500, "the sum of the squares");
+
+  tailrace::fork_join(scheduler, [](tailrace::Place& place) {
+    std::atomic<int> ran{0};
+    tailrace::TaskGroup group{place};
+    for (int i = 0; i < 10; ++i) {
+      group.spawn([&ran](tailrace::Place&) { ++ran; });
+    }
+    group.wait();
+    require(ran == 10, "the group waits for all");
+    bool told = false;
+    group.on_cancel([&told] { told = true; });
+    group.cancel();
+    group.spawn([&ran] { ++ran; });
+    group.wait();
+    require(told && ran == 10, "what has not begun is left out");
+  });
+}
+
 }  // namespace
 
 int main() {
   closures();
+  fork_join();
   steps();
   graphs_that_cannot_be();
   started_runs();
