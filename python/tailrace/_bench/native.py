@@ -15,6 +15,12 @@ from tailrace._bench.rows import PLAIN, US, Row
 
 # What an executable calls its work -> the row in the goals, its title.
 ROWS = {
+    "fork_join": ("N1", "fib(32), a fork at every call, the caller alone"),
+    "fork_join.t2": ("N1.t2", "the same with one worker beside the caller"),
+    "skynet": ("N2.skynet", "skynet: ten forks a task, a million leaves, the caller alone"),
+    "skynet.t2": ("N2.skynet.t2", "the same with one worker beside the caller"),
+    "uts": ("N2.uts", "unbalanced tree, the caller alone"),
+    "uts.t2": ("N2.uts.t2", "the same with one worker beside the caller"),
     "chain": ("N3", "linear chain of 100k nodes, caller helps"),
     "diamond.hot": ("N7.hot", "10-node diamond run to done, caller helps"),
     "diamond.cold": ("N7.cold", "the same after 1 ms of idling"),
