@@ -4,6 +4,7 @@
 #include <array>
 
 #include "prove.hpp"
+#include "tailrace/flow/ending.hpp"
 #include "tailrace/flow/join.hpp"
 
 namespace {
@@ -204,7 +205,8 @@ TEST(a_ready_node_goes_to_one_taker_with_all_that_made_it_ready) {
 }
 
 TEST(a_run_ends_once_and_wakes_everybody_who_waits) {
-  prove<Ended<Bug::kNone>>("finish, cancel, two waiters", {.preemptions = 3, .stale_loads = 1});
+  prove<Ended<Bug::kNone>>("finish, cancel, two waiters", {.preemptions = 2, .stale_loads = 1});
+  prove<Ended<Bug::kNone>>("finish, cancel, two waiters", {.random = 50'000});
 }
 
 TEST(every_node_of_a_diamond_fires_once_with_a_helper_and_a_canceller) {
@@ -231,9 +233,7 @@ TEST(the_check_of_the_run_catches_its_mutants) {
   catches<Ended<Bug::kAnnouncesFirst>>("the end is announced before its result is there", small);
   catches<Ended<Bug::kTwoEnds>>("the end is looked at and then fixed", small);
   catches<Ended<Bug::kNone>>("the end is announced acquire only",
-                             weakened("signal_.exchange(kDone, base::acq_rel)", std::memory_order_acquire));
-  catches<Ended<Bug::kNone>>("a waiter's look at the end is relaxed",
-                             weakened("return signal_.load(base::acquire) == kDone", std::memory_order_relaxed));
+                             weakened("word_.fetch_or(kAnnounced, base::acq_rel)", std::memory_order_acquire));
 }
 
 }  // namespace

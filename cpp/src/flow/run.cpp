@@ -8,63 +8,64 @@
 
 namespace tailrace::flow {
 
-Run::Run(const Plan& plan, Host& host, void* memory) noexcept
+// What becomes ready together: one to go on with, and a chain for the stack.
+struct Run::Batch {
+  NodeIndex go_on = kNoNode;
+  NodeIndex top = kNoNode;
+  NodeIndex bottom = kNoNode;
+  std::uint32_t count = 0;
+};
+
+Run::Run(const Plan& plan, Host& host, void* memory, Run* parent, NodeIndex parent_node) noexcept
     : plan_{plan},
       host_{host},
+      parent_{parent},
+      root_ending_{parent == nullptr ? &ending : parent->root_ending_},
+      parent_node_{parent_node},
+      ranks_{plan.is_weighted() && host.by_rank},
       counters_{static_cast<Counter*>(memory)},
-      ready_{reinterpret_cast<Link*>(counters_ + plan.size())} {
+      ready_{reinterpret_cast<Link*>(counters_ + plan.size())},
+      ranked_{reinterpret_cast<Ranked::Word*>(reinterpret_cast<Link*>(counters_ + plan.size()) + plan.size()),
+              ranks_ ? plan.size() : std::size_t{0}} {
   auto* links = reinterpret_cast<Link*>(counters_ + plan.size());
   for (NodeIndex i = 0; i < plan.size(); ++i) {
     new (&counters_[i]) Counter{};
     counters_[i].arm(plan.node(i).predecessor_count);
     new (&links[i]) Link{0};
   }
+  auto* words = reinterpret_cast<Ranked::Word*>(links + plan.size());
+  for (std::size_t i = 0; i < (ranks_ ? Ranked::word_count(plan.size()) : 0); ++i) new (&words[i]) Ranked::Word{0};
+}
+
+std::size_t Run::memory_bytes(const Plan& plan) noexcept {
+  const std::size_t ranked = plan.is_weighted() ? Ranked::word_count(plan.size()) * sizeof(Ranked::Word) : 0;
+  return plan.size() * (sizeof(Counter) + sizeof(Link)) + ranked;
 }
 
 void Run::open(std::uint32_t references) noexcept {
   ending.rearm();
   if (error_) error_ = nullptr;
-  sinks_left_.store(plan_.sink_count(), base::relaxed);  // relaxed (both): nobody else holds the run yet
-  references_.store(references, base::relaxed);
+  shared_.clear();
+  sinks_left_.store(plan_.sink_count(), base::relaxed);  // relaxed: nobody else holds the run yet
+  references_.set(references);
 }
 
 NodeIndex Run::begin(sched::Worker* worker) {
-  NodeIndex go_on = kNoNode;
-  NodeIndex top = kNoNode;
-  NodeIndex bottom = kNoNode;
-  std::uint32_t count = 0;
-  for (const NodeIndex root : plan_.roots()) {
-    if (plan_.node(root).launch) {
-      host_.launch(*this, root);
-    } else if (go_on == kNoNode) {
-      go_on = root;
-    } else {
-      if (bottom == kNoNode) bottom = root;
-      ready_.link(root, top);
-      top = root;
-      ++count;
-    }
-  }
-  if (count > 0) {
-    ready_.push(top, bottom);
-    host_.offered(*this, top, count, worker);
-  }
-  return go_on;
+  shared_.set();
+  Batch batch;
+  for (const NodeIndex root : plan_.roots()) make_ready(batch, root);
+  return go_on_with(batch, worker);
 }
 
 NodeIndex Run::step(NodeIndex index, sched::Worker* worker) {
   const Node& node = plan_.node(index);
-  if (ending.is_open()) {
+  if (is_open()) {
     if (node.launch) return host_.launch(*this, index), kNoNode;
     const base::Verdict verdict = node.body(*this, index, node.arg, worker);
-    if (verdict == base::Verdict::kDeferred) return kNoNode;
+    if (verdict == base::Verdict::kDeferred) return offer_part(worker), kNoNode;
     if (verdict == base::Verdict::kFailed) settle(base::Outcome::kFailed);
   }
-  if (node.successor_count == 1) {  // a link of a chain: no counter, no offer
-    const NodeIndex next = *plan_.successors(node);
-    const Node& successor = plan_.node(next);
-    if (successor.predecessor_count == 1 && !successor.launch) return next;
-  }
+  if (node.chained) return index + 1;
   return fire(node, worker);
 }
 
@@ -75,69 +76,102 @@ NodeIndex Run::finish(NodeIndex index, bool failed, sched::Worker* worker) {
 
 // Tells the successors; returns the first that became ready, offers the rest.
 NodeIndex Run::fire(const Node& node, sched::Worker* worker) {
-  if (node.successor_count == 0) {
-    // [K1] acq_rel: the last sink sees all that the run has written. Pairs with itself.
-    if (sinks_left_.fetch_sub(1, base::acq_rel) == 1) {
-      settle(base::Outcome::kOk);
-      host_.fired(*this);
-    }
-    return kNoNode;
-  }
-  NodeIndex go_on = kNoNode;
-  NodeIndex top = kNoNode;
-  NodeIndex bottom = kNoNode;
-  std::uint32_t count = 0;
+  if (node.successor_count == 0) return take_off_sinks(1, worker), kNoNode;
+  Batch batch;
   const NodeIndex* successors = plan_.successors(node);
   for (std::uint32_t i = 0; i < node.successor_count; ++i) {
     const NodeIndex next = successors[i];
-    const Node& successor = plan_.node(next);
-    if (successor.predecessor_count != 1 && !counters_[next].arrive(successor.predecessor_count)) continue;
-    if (successor.launch && ending.is_open()) {
-      host_.launch(*this, next);
-    } else if (go_on == kNoNode) {
-      go_on = next;
-    } else {
-      if (bottom == kNoNode) bottom = next;
-      ready_.link(next, top);
-      top = next;
-      ++count;
-    }
+    const std::uint32_t predecessors = plan_.node(next).predecessor_count;
+    if (predecessors == 1 || counters_[next].arrive(predecessors)) make_ready(batch, next);
   }
-  if (count > 0) {
-    ready_.push(top, bottom);
-    host_.offered(*this, top, count, worker);
+  return go_on_with(batch, worker);
+}
+
+void Run::make_ready(Batch& batch, NodeIndex node) {
+  if (plan_.node(node).launch && is_open()) {
+    host_.launch(*this, node);
+  } else if (batch.go_on == kNoNode) {
+    batch.go_on = node;
+  } else if (ranks_) {
+    ranked_.put(plan_.rank(node));
+    batch.top = node;
+    ++batch.count;
+  } else {
+    if (batch.bottom == kNoNode) batch.bottom = node;
+    ready_.link(node, batch.top);
+    batch.top = node;
+    ++batch.count;
   }
-  return go_on;
+}
+
+NodeIndex Run::go_on_with(Batch& batch, sched::Worker* worker) {
+  if (batch.count > 0) {
+    if (!ranks_) ready_.push(batch.top, batch.bottom);
+    host_.offered(*this, batch.top, batch.count, worker);
+  }
+  return batch.go_on;
+}
+
+void Run::take_off_sinks(std::uint32_t count, sched::Worker* worker) {
+  // [K1] acq_rel: the last sink sees all that the run has written. Pairs with itself.
+  if (sinks_left_.fetch_sub(count, base::acq_rel) == count) all_fired(worker);
+}
+
+void Run::all_fired(sched::Worker* worker) {
+  if (parent_ == nullptr) {
+    settle(base::Outcome::kOk);
+  } else {
+    const NodeIndex next = parent_->finish(parent_node_, false, worker);
+    if (next != kNoNode) parent_->offer(next, worker);
+  }
+  host_.fired(*this);
+}
+
+void Run::give_back(NodeIndex node) {
+  if (ranks_) {
+    ranked_.put(plan_.rank(node));
+  } else {
+    ready_.push(node, node);
+  }
 }
 
 void Run::offer(NodeIndex node, sched::Worker* worker) {
-  ready_.push(node, node);
+  give_back(node);
   host_.offered(*this, node, 1, worker);
 }
 
-NodeIndex Run::take_ready() {
-  if (ready_.empty()) return kNoNode;  // a push we miss is made by a participant who looks after us
-  return host_.random != nullptr ? take_random() : ready_.pop();
+NodeIndex Run::pop_ready() {
+  if (!ranks_) return ready_.pop();
+  const std::uint32_t rank = ranked_.take();
+  return rank == Ranked::kNone ? kNoNode : plan_.at_rank(rank);
 }
 
-NodeIndex Run::take_random() {
-  std::vector<NodeIndex> all;
-  for (NodeIndex node = ready_.pop(); node != kNoNode; node = ready_.pop()) all.push_back(node);
+NodeIndex Run::take_ready() {
+  if (!has_ready()) return kNoNode;  // a push we miss is made by a participant who looks after us
+  return host_.random != nullptr || host_.oldest_first ? take_virtual() : pop_ready();
+}
+
+NodeIndex Run::take_virtual() {
+  std::vector<NodeIndex> all;  // the newest first
+  for (NodeIndex node = pop_ready(); node != kNoNode; node = pop_ready()) all.push_back(node);
   if (all.empty()) return kNoNode;
-  const std::size_t chosen = host_.random->below(static_cast<std::uint32_t>(all.size()));
-  for (std::size_t i = 0; i < all.size(); ++i) {
+  const std::size_t chosen =
+      host_.oldest_first ? all.size() - 1 : host_.random->below(static_cast<std::uint32_t>(all.size()));
+  for (std::size_t i = all.size(); i-- > 0;) {
     if (i != chosen) give_back(all[i]);
   }
   return all[chosen];
 }
 
 bool Run::settle(base::Outcome outcome) {
+  if (parent_ != nullptr) return parent_->settle(outcome);
   if (!ending.fix(outcome)) return false;
   conclude(outcome);
   return true;
 }
 
 void Run::fail(std::exception_ptr error) {
+  if (parent_ != nullptr) return parent_->fail(std::move(error));
   if (!ending.fix(base::Outcome::kFailed)) return;
   error_ = std::move(error);
   conclude(base::Outcome::kFailed);
@@ -145,6 +179,7 @@ void Run::fail(std::exception_ptr error) {
 
 void Run::conclude(base::Outcome outcome) {
   host_.settled(*this, outcome);
+  if (outcome != base::Outcome::kOk) cancel_list_.call_all();
   ending.announce();
 }
 
@@ -160,8 +195,7 @@ base::Verdict fail_with_current_exception(Run& run) {
 }
 
 void Run::release() {
-  // [K2] acq_rel: the last holder sees what all others did before it gives the block away. Pairs with itself.
-  if (references_.fetch_sub(1, base::acq_rel) == 1) host_.released(*this);
+  if (references_.release()) host_.released(*this);
 }
 
 }  // namespace tailrace::flow

@@ -19,7 +19,8 @@ base::Outcome RunHandle::wait_for(double timeout_s) {
   if (run_ == nullptr) return base::Outcome::kRejected;
   auto& block = Runner::Block::of(*run_);
   const std::int64_t now = block.runner.scheduler_.clock().now_ns();
-  block.runner.begin(block, nullptr);
+  // [B4] acq_rel: this thread begins the run, or the worker that came. Pairs with Runner::start_run.
+  if (!block.begun.exchange(true, base::acq_rel)) block.runner.begin(block, nullptr);
   const std::int64_t until = timeout_s < 0 ? base::kNever : base::after_s(now, timeout_s);
   return block.runner.help_until(block, run_->ending, until) ? run_->ending.outcome() : base::Outcome::kPending;
 }

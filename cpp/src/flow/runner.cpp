@@ -13,18 +13,23 @@ namespace tailrace::flow {
 
 namespace {
 
-constexpr std::int64_t kWakePaysNs = 10'000;  // a wake costs the waker 6 us and the worker 22 us (bench/native/wake)
 constexpr std::uint64_t kSampleEvery = 64;
+constexpr std::uint64_t kFirstSamples = 4;  // the first is mostly the cost of waking, which is not the nodes'
 constexpr std::int64_t kLookAgainNs = 1'000'000;
 
 }  // namespace
 
 Runner::Runner(const Plan& plan, sched::Scheduler& scheduler, RunnerOptions options)
     : plan_{plan}, scheduler_{scheduler}, options_{options}, random_{scheduler.options().seed} {
-  for (NodeIndex i = 0; i < plan.size(); ++i) {
-    if (plan.node(i).launch) throw std::invalid_argument{"tailrace: Runner runs inline nodes only"};
+  if (plan.has_launches()) {
+    throw std::invalid_argument{
+        "tailrace: Runner runs Kind::kInline nodes only; for a body that is finished elsewhere derive a flow::Host"};
   }
-  if (scheduler.options().is_virtual) random = &random_;
+  if (!is_virtual()) return;
+  by_rank = options.order != Order::kOldestFirst;
+  oldest_first = options.order == Order::kOldestFirst;
+  const bool drawn = options.order == Order::kSeeded || !plan.is_weighted();
+  if (drawn && !oldest_first) random = &random_;
 }
 
 Runner::~Runner() {
@@ -35,12 +40,26 @@ Runner::~Runner() {
                      "a Runner outlives the handles of its runs");  // relaxed: a check
     }
     if (!scheduler_.stopping()) scheduler_.drain();  // invitations to runs that have ended without them
-    if (!all_home()) base::StdAtomics::park(nobody, 0, kLookAgainNs);  // a late step, or a deadline that just fires
+    const std::int64_t next = is_virtual() ? scheduler_.next_event_ns() : base::kNever;
+    if (next != base::kNever) {
+      scheduler_.virtual_clock().advance_to(next);
+    } else if (!all_home()) {
+      base::StdAtomics::park(nobody, 0, kLookAgainNs);  // a late step, or a deadline that just fires
+    }
   }
-  for (Block* block : all_) {
-    block->~Block();
-    options_.source->give(block, sizeof(Block) + Run::memory_bytes(plan_));
-  }
+  for (Block* block : all_) give_block(block);
+}
+
+Runner::Block* Runner::make_block(const Plan& plan, Block* parent, NodeIndex parent_node) {
+  const std::size_t bytes = sizeof(Block) + Run::memory_bytes(plan);
+  void* memory = options_.source->take(bytes);
+  return new (memory) Block{plan, *this, static_cast<std::byte*>(memory) + sizeof(Block), bytes, parent, parent_node};
+}
+
+void Runner::give_block(Block* block) noexcept {
+  const std::size_t bytes = block->bytes;
+  block->~Block();
+  options_.source->give(block, bytes);
 }
 
 bool Runner::all_home() const {
@@ -65,10 +84,10 @@ Runner::Block* Runner::take() {
     free_.pop_back();
     return block;
   }
-  void* memory = options_.source->take(sizeof(Block) + Run::memory_bytes(plan_));
-  auto* block = new (memory) Block{*this, static_cast<std::byte*>(memory) + sizeof(Block)};
-  all_.push_back(block);
-  return block;
+  all_.reserve(all_.size() + 1);
+  free_.reserve(all_.capacity());  // so that giving back never throws
+  all_.push_back(make_block(plan_, nullptr, kNoNode));
+  return all_.back();
 }
 
 // A block for a new run, which nobody else sees yet; null when the run is rejected.
@@ -94,7 +113,11 @@ Runner::Block* Runner::admit(void* request, const RunOptions& options) {
   block->deadline_ns = base::kNever;
   if (options.deadline_s < 9e9) block->deadline_ns = base::after_s(scheduler_.clock().now_ns(), options.deadline_s);
   block->timed = false;
+  block->run.minds_time = block->deadline_ns != base::kNever;
   block->gone.rearm();
+  const std::uint64_t runs = block->runs.read();
+  block->is_sampled = runs < kFirstSamples || runs % kSampleEvery == 0;
+  block->runs.add();
   return block;
 }
 
@@ -103,17 +126,9 @@ base::Outcome Runner::run_now(void* request, const RunOptions& options) {
   if (block == nullptr) return base::Outcome::kRejected;
   Run& run = block->run;
   block->started = false;
-  const bool sample = block->runs.read() % kSampleEvery == 0;
-  block->runs.add();
   run.open(2);  // ours, and the one that `fired` gives back
-  const std::int64_t started = sample ? scheduler_.clock().now_ns() : 0;
-  work(*block, run.begin(nullptr), nullptr);
+  begin(*block, nullptr);
   if (!run.ending.announced()) help_until(*block, run.ending, base::kNever);
-  if (sample) {
-    const std::int64_t mean = (scheduler_.clock().now_ns() - started) / plan_.size();
-    const std::int64_t old = node_ns_.load(base::relaxed);  // relaxed (both): an estimate
-    node_ns_.store(old < 0 ? mean : old + (mean - old) / 4, base::relaxed);
-  }
   const base::Outcome outcome = run.ending.outcome();
   if (outcome != base::Outcome::kOk) {  // steps that had begun elsewhere may still use the request
     help_until(*block, block->gone, base::kNever);
@@ -128,7 +143,6 @@ RunHandle Runner::start_run(void* request, const RunOptions& options) {
   if (block == nullptr) return {};
   Run& run = block->run;
   block->started = true;
-  block->runs.add();
   block->begun.store(false, base::relaxed);  // relaxed (both): the submit below, or the return, publishes it
   block->held.store(true, base::relaxed);
   run.open(3);  // the handle's, the one that `fired` gives back, and the queue's
@@ -138,95 +152,14 @@ RunHandle Runner::start_run(void* request, const RunOptions& options) {
     scheduler_.arm(block->timer, block->deadline_ns);
   }
   scheduler_.submit([block](sched::Worker* worker) {
-    block->runner.begin(*block, worker);
+    // [B4] acq_rel: one of the two. What was set up is ordered by the queue, or by the handle.
+    if (!block->begun.exchange(true, base::acq_rel)) block->runner.begin(*block, worker);
     block->run.release();
   });
   return RunHandle{run};
 }
 
-// The first one to come begins the run: a worker, or whoever waits for it.
-void Runner::begin(Block& block, sched::Worker* worker) {
-  // [B4] acq_rel: one of the two. What was set up is ordered by the queue, or by the handle.
-  if (!block.begun.exchange(true, base::acq_rel)) work(block, block.run.begin(worker), worker);
-}
-
-void Runner::work(Block& block, NodeIndex node, sched::Worker* worker) {
-  Run& run = block.run;
-  if (random != nullptr) {  // virtual runtime: a step at a time, so that the seed decides who goes on
-    if (node == kNoNode) node = run.take_ready();
-    if (node != kNoNode && block.deadline_ns <= scheduler_.clock().now_ns()) run.settle(base::Outcome::kTimedOut);
-    if (node != kNoNode) node = run.step(node, worker);
-    if (node != kNoNode) run.offer(node, worker);
-    if (run.has_ready()) invite(block);
-  } else if (block.deadline_ns == base::kNever) {
-    run.work(node, worker);
-  } else {
-    run.work_while(node, worker, [&](NodeIndex) {
-      if (scheduler_.clock().now_ns() >= block.deadline_ns) run.settle(base::Outcome::kTimedOut);
-      return true;  // a node of a settled run is skipped, and fires
-    });
-  }
-}
-
-// Runs what is ready of this run, and of no other, until `end` is announced; false when `until_ns` came first.
-bool Runner::help_until(Block& block, Ending<>& end, std::int64_t until_ns) {
-  Run& run = block.run;
-  while (!end.announced()) {
-    if (run.has_ready()) {
-      work(block, kNoNode, nullptr);
-      continue;
-    }
-    std::int64_t until = until_ns;
-    if (run.ending.is_open() && block.deadline_ns < until) until = block.deadline_ns;
-    std::int64_t left = -1;
-    if (until != base::kNever) {
-      left = until - scheduler_.clock().now_ns();
-      if (left <= 0) {
-        if (until == until_ns) return false;
-        run.settle(base::Outcome::kTimedOut);
-        continue;
-      }
-    }
-    if (random != nullptr) {
-      drive(until);
-    } else {
-      end.wait_once(left);
-    }
-  }
-  return true;
-}
-
-// Virtual runtime: whoever waits is the one thread there is.
-void Runner::drive(std::int64_t until_ns) {
-  if (scheduler_.drive_once()) return;
-  const std::int64_t next = std::min(scheduler_.next_event_ns(), until_ns);
-  if (next == base::kNever) throw std::logic_error{"tailrace: stalled: nothing can run, and no timer is armed"};
-  scheduler_.virtual_clock().advance_to(next);
-}
-
 void Runner::launch(Run&, NodeIndex) { TAILRACE_CHECK(false, "Runner has no node to launch"); }
-
-void Runner::offered(Run& run, NodeIndex, std::uint32_t count, sched::Worker*) {
-  const std::int64_t node_ns = node_ns_.load(base::relaxed);  // relaxed: an estimate
-  // Unknown cost: call for help at once, so that a coarse sibling never waits. Then only when it pays.
-  if (!options_.invite_workers || (node_ns >= 0 && node_ns * count < kWakePaysNs)) return;
-  invite(Block::of(run));
-}
-
-// Asks one worker to join; who comes asks the next while there is more than it takes itself.
-void Runner::invite(Block& block) {
-  // [B3] acq_rel: at most one invitation is under way. Pairs with the store below.
-  if (block.invited.exchange(true, base::acq_rel)) return;
-  block.run.retain();
-  scheduler_.submit([this, &block](sched::Worker* worker) {
-    block.invited.store(false, base::release);  // [B3] release: as above
-    if (worker != nullptr && block.run.has_ready()) {
-      if (node_ns_.load(base::relaxed) >= kWakePaysNs) invite(block);  // relaxed: an estimate
-      work(block, kNoNode, worker);
-    }
-    block.run.release();
-  });
-}
 
 void Runner::settled(Run& run, base::Outcome outcome) {
   Block& block = Block::of(run);
@@ -237,20 +170,49 @@ void Runner::settled(Run& run, base::Outcome outcome) {
 
 void Runner::fired(Run& run) {
   Block& block = Block::of(run);
-  if (block.on_fired != nullptr) block.on_fired(run.request);
-  if (options_.max_in_flight != 0) in_flight_.fetch_sub(1, base::relaxed);  // relaxed: as in admit
-  // Nobody waits for the end of a run that was helped through to `ok`.
-  if (block.started || run.ending.outcome() != base::Outcome::kOk) block.gone.announce();
+  if (block.parent == nullptr) {
+    if (block.on_fired != nullptr) block.on_fired(run.request);
+    if (options_.max_in_flight != 0) in_flight_.fetch_sub(1, base::relaxed);  // relaxed: as in admit
+    // Nobody waits for the end of a run that was helped through to `ok`.
+    if (block.started || run.ending.outcome() != base::Outcome::kOk) block.gone.announce();
+  }
   run.release();
 }
 
 void Runner::released(Run& run) {
   Block* block = &Block::of(run);
+  if (Block* parent = block->parent) {
+    give_block(block);
+    return parent->run.release();
+  }
+  if (block->is_sampled) learn(*block);
   Block* nobody = nullptr;
   // [B2] release: the next user may have the block. Failure: the place is taken, relaxed.
   if (spare_.compare_exchange_strong(nobody, block, base::release, base::relaxed)) return;
   const std::lock_guard lock{mutex_};
   free_.push_back(block);
+}
+
+Run* Runner::spawn(Run& run, NodeIndex node, const Plan& plan) {
+  Block& parent = Block::of(run);
+  if (plan.has_launches() || parent.nesting == kMaxNesting) return nullptr;
+  Block* part = make_block(plan, &parent, node);
+  run.retain();  // until the part is released
+  part->run.request = run.request;
+  part->run.minds_time = run.minds_time;
+  part->run.open(1);
+  return &part->run;
+}
+
+base::Verdict Runner::spawn_each(Run& run, NodeIndex node, std::uint32_t n, Body body, void* arg) {
+  if (n == 0) return base::Verdict::kDone;
+  PlanBuilder builder;
+  for (std::uint32_t i = 0; i < n; ++i) builder.add(body, arg);
+  auto plan = std::make_unique<const Plan>(builder.compile());
+  Run* part = Block::of(run).runner.spawn(run, node, *plan);
+  if (part == nullptr) return base::Verdict::kFailed;
+  Block::of(*part).own_plan = std::move(plan);
+  return run.defer_to(*part);
 }
 
 RunnerStatistics Runner::statistics() const {

@@ -1,8 +1,8 @@
-// join.hpp -- the three small lock-free parts of a run: join counters, the ready stack, the ending.
+// join.hpp -- what two threads on one run share: join counters, the stack of ready nodes, the mark, the references.
 //
 // What      `JoinCounter`: how many predecessors are still to come. `ReadyStack`: nodes that any participant may take.
-//           `Ending`: the outcome, fixed once, and a word to sleep on until then.
-// Why       They are all that two threads on one run share, so they are kept apart and model-checked by themselves.
+//           `SharedMark`: the run is no longer one thread's alone. `References`: who is the last to hold it.
+// Why       Kept apart from the run, so that they are model-checked by themselves.
 // Threads   Any participant of the run; a participant holds a reference to it.
 // ABA       ReadyStack carries a tag that every change bumps; a node index alone could come back.
 // Source    Treiber 1986 (the stack); IBM System/370 Principles of Operation (the tag).
@@ -12,8 +12,6 @@
 #include <cstdint>
 
 #include "tailrace/base/atomic.hpp"
-#include "tailrace/base/clock.hpp"
-#include "tailrace/base/outcome.hpp"
 
 namespace tailrace::flow {
 
@@ -23,6 +21,10 @@ class JoinCounter {
   void arm(std::uint32_t predecessors) noexcept {
     left_.store(predecessors, base::relaxed);  // relaxed: the next run of this block starts after this one has ended
   }
+
+  // For who has the run to itself, and counts anew (relaxed, all: published when the run is shared, [J4]).
+  void expect_one_more() noexcept { left_.store(left_.load(base::relaxed) + 1, base::relaxed); }
+  bool expects_none() const noexcept { return left_.load(base::relaxed) == 0; }
 
   // One predecessor has finished; true for the last one, which arms the counter for the next run.
   bool arrive(std::uint32_t predecessors) noexcept {
@@ -62,14 +64,25 @@ class ReadyStack {
   }
 
   std::uint32_t pop() noexcept {
+    std::uint32_t node = kNone;
+    return pop_some(&node, 1) == 1 ? node : kNone;
+  }
+
+  // Takes up to `most` nodes into `out`, the top first, by one exchange; returns how many.
+  std::uint32_t pop_some(std::uint32_t* out, std::uint32_t most) noexcept {
     std::uint64_t seen = head_.load(base::acquire);  // [R2] acquire: pairs with [R1]
-    while (index(seen) != kNone) {
-      const std::uint32_t below = links_[index(seen)].load(base::relaxed);  // relaxed: stale only if the tag has moved
+    for (;;) {
+      std::uint32_t count = 0;
+      std::uint32_t below = index(seen);
+      while (below != kNone && count < most) {
+        out[count++] = below;
+        below = links_[below].load(base::relaxed);  // relaxed: stale only if the tag has moved
+      }
+      if (count == 0) return 0;
       // [R2] acquire, both: a failed attempt goes on with what it read. Popping publishes nothing that is read later
       // without [R1], but it must not break the release sequence of the push below: a read-modify-write keeps it.
-      if (head_.compare_exchange_weak(seen, next(seen, below), base::acquire, base::acquire)) return index(seen);
+      if (head_.compare_exchange_weak(seen, next(seen, below), base::acquire, base::acquire)) return count;
     }
-    return kNone;
   }
 
   bool empty() const noexcept { return index(head_.load(base::relaxed)) == kNone; }  // relaxed: a hint
@@ -84,59 +97,34 @@ class ReadyStack {
   Link* links_;
 };
 
+// Set by who has the run to itself, when others may take part.
 template <class Atomics = base::StdAtomics>
-class Ending {
+class SharedMark {
  public:
-  // Only between runs, when nobody else holds the run.
-  void rearm() noexcept {
-    // relaxed (both): not shared now
-    outcome_.store(static_cast<std::uint32_t>(base::Outcome::kPending), base::relaxed);
-    signal_.store(kOpen, base::relaxed);
+  void clear() noexcept { is_set_.store(false, base::relaxed); }  // relaxed: nobody else holds the run then
+  void set() noexcept {
+    is_set_.store(true, base::release);  // [J4] release: counters that fit what has fired. Pairs with [J3].
   }
+  bool is_set() const noexcept { return is_set_.load(base::acquire); }  // [J3] acquire: pairs with [J4]
 
-  base::Outcome outcome() const noexcept {
-    return static_cast<base::Outcome>(outcome_.load(base::acquire));  // [O1] acquire: pairs with [O2]
-  }
+ private:
+  typename Atomics::template atomic<bool> is_set_{false};
+};
 
-  bool is_open() const noexcept {
-    // relaxed: a participant that misses an ending made just now runs one step more, which is allowed
-    return outcome_.load(base::relaxed) == static_cast<std::uint32_t>(base::Outcome::kPending);
-  }
+template <class Atomics = base::StdAtomics>
+class References {
+ public:
+  void set(std::uint32_t count) noexcept { count_.store(count, base::relaxed); }  // relaxed: not shared now
+  void retain() noexcept { count_.fetch_add(1, base::relaxed); }  // relaxed: the caller holds one already
 
-  // Fixes the outcome; true for the one caller that did. It then stores what belongs to it and calls `announce`.
-  bool fix(base::Outcome outcome) noexcept {
-    auto expected = static_cast<std::uint32_t>(base::Outcome::kPending);
-    // [O2] acq_rel: what the run has produced is seen by who sees its outcome ([O1]). Failure: somebody else did it.
-    return outcome_.compare_exchange_strong(expected, static_cast<std::uint32_t>(outcome), base::acq_rel,
-                                            base::relaxed);
-  }
-
-  // Wakes the waiters. After this the caller must hold a reference to touch the run again.
-  void announce() noexcept {
-    // [O3] acq_rel: releases the result to [O4]; whether somebody sleeps is decided by this exchange.
-    if (signal_.exchange(kDone, base::acq_rel) == kSlept) Atomics::unpark(signal_, INT32_MAX);
-  }
-
-  bool announced() const noexcept { return signal_.load(base::acquire) == kDone; }  // [O4] acquire: pairs with [O3]
-
-  // Sleeps until announced, or for at most `timeout_ns` (< 0: for ever); true if announced. May return early.
-  bool wait_once(std::int64_t timeout_ns) {
-    std::uint32_t seen = signal_.load(base::acquire);  // [O4] acquire: pairs with [O3]
-    if (seen == kOpen) {
-      // [O4] acquire, both: as above, in case it was announced in between.
-      if (signal_.compare_exchange_strong(seen, kSlept, base::acquire, base::acquire)) seen = kSlept;
-    }
-    if (seen == kSlept) Atomics::park(signal_, kSlept, timeout_ns);
-    return announced();
+  // True for the last, who sees what all others did before they let go.
+  bool release() noexcept {
+    if (count_.load(base::acquire) == 1) return true;  // [K2] acquire: ours is left, and nobody can make another
+    return count_.fetch_sub(1, base::acq_rel) == 1;    // [K2] acq_rel: pairs with itself and the line above
   }
 
  private:
-  static constexpr std::uint32_t kOpen = 0;
-  static constexpr std::uint32_t kSlept = 1;  // somebody may be asleep
-  static constexpr std::uint32_t kDone = 2;
-
-  typename Atomics::template atomic<std::uint32_t> outcome_{0};
-  typename Atomics::template atomic<std::uint32_t> signal_{0};
+  typename Atomics::template atomic<std::uint32_t> count_{0};
 };
 
 }  // namespace tailrace::flow

@@ -41,6 +41,9 @@ class RunHandle {
   // Ends the run as cancelled: no further step starts. False when it was settled before.
   bool cancel();
 
+  // For OnCancel (flow/cancel.hpp). Not of a handle that holds nothing.
+  Run& state() noexcept { return *run_; }
+
   // What the step threw that failed the run; null while it is open and for every other outcome.
   std::exception_ptr error() const noexcept;
 

@@ -6,7 +6,9 @@
 //           Waking a worker costs more than a small graph, so helpers are called when the plan's learnt cost pays for it.
 // Threads   run, start, statistics: any thread, at once. Destruction: not from a worker, when no run is under way and no
 //           handle is left; it waits for invitations that are still queued. The scheduler outlives its runners.
-// Checked   tests/cpp/flow/test_runner.cpp, tests/stress/scheduler.cpp; measured by bench/native/{chain,diamond,tree}.
+//           On a virtual scheduler: the one thread that drives it.
+// Checked   tests/cpp/flow/{test_runner,test_native_runs,test_list_schedule}.cpp, tests/stress/{plans,scheduler}.cpp;
+//           measured by bench/native/{chain,diamond,tree,random_dag,wavefront,list_schedule}.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +38,24 @@ struct RunOptions {
   std::exception_ptr* error = nullptr;
 };
 
+// Which ready node goes first on a virtual scheduler; a weighted plan is one whose builder was told weights. On real
+// threads it is always the first of these, and among equals the one that became ready last.
+enum class Order : std::uint8_t {
+  kCriticalPath,  // the most urgent of a weighted plan; else drawn from the scheduler's seed
+  kOldestFirst,
+  kSeeded,
+};
+
+// When a thread of a run shows what others could do. kLearnt: as far as it pays, by what the nodes have cost; the others
+// are for measuring and for tests.
+enum class Help : std::uint8_t { kLearnt, kWhenAsked, kAtOnce };
+
 struct RunnerOptions {
   std::uint32_t max_in_flight = 0;  // runs that have not fired; more are rejected. 0: no limit
   bool invite_workers = true;  // to runs that are worth a wake; else only who calls run, or waits, does the steps
   base::BlockSource* source = &base::HeapBlocks::instance();
+  Order order = Order::kCriticalPath;
+  Help help = Help::kLearnt;
 };
 
 // submitted = ok + failed + cancelled + rejected + timed_out + in_flight. Exact when no run is under way.
@@ -71,6 +87,12 @@ class Runner final : private Host {
     return start_run(check(&request, request_type<Request>()), options);
   }
 
+  // In a body of a run by a Runner: runs `body` n times as a part of `node`, once for each item from 0; the item is
+  // Run::plan().node(index).given. To be returned by the body, as with Run::spawn; kFailed when parts are nested deeper
+  // than kMaxNesting.
+  static base::Verdict spawn_each(Run& run, NodeIndex node, std::uint32_t n, Body body, void* arg);
+  static constexpr int kMaxNesting = 64;
+
   RunnerStatistics statistics() const;
   std::int64_t learnt_node_ns() const noexcept { return node_ns_.load(base::relaxed); }  // relaxed: a statistic
   const Plan& plan() const noexcept { return plan_; }
@@ -78,23 +100,36 @@ class Runner final : private Host {
  private:
   friend class RunHandle;
   struct Block;
+  struct VirtualEnd;
 
   void launch(Run&, NodeIndex) override;
   void offered(Run& run, NodeIndex top, std::uint32_t count, sched::Worker* worker) override;
   void settled(Run& run, base::Outcome outcome) override;
   void fired(Run& run) override;
   void released(Run& run) override;
+  void mind_time(Run& run) override;
+  bool wants_help(Run& run, NodeIndex done) override;
+  Run* spawn(Run& run, NodeIndex node, const Plan& plan) override;
 
   void* check(void* request, const void* type) const;
   base::Outcome run_now(void* request, const RunOptions& options);
   RunHandle start_run(void* request, const RunOptions& options);
   Block* admit(void* request, const RunOptions& options);
   Block* take();
+  Block* make_block(const Plan& plan, Block* parent, NodeIndex parent_node);
+  void give_block(Block* block) noexcept;
   bool all_home() const;
-  void invite(Block& block);
+  bool is_virtual() const noexcept { return scheduler_.options().is_virtual; }
+
   void begin(Block& block, sched::Worker* worker);
-  void work(Block& block, NodeIndex node, sched::Worker* worker);
+  bool begins_alone(Block& block) const noexcept;
+  void work(Block& block, sched::Worker* worker);
+  void invite(Block& block);
+  void learn(Block& block) noexcept;
   bool help_until(Block& block, Ending<>& end, std::int64_t until_ns);
+
+  void invite_virtual(Block& block);
+  void run_virtual(Block& block, sched::Worker& worker);
   void drive(std::int64_t until_ns);
 
   const Plan& plan_;
