@@ -2,7 +2,7 @@
 //
 // What      A plain private stack in front of a Chase-Lev deque. The owner shares the older half when somebody asked.
 // Why       A forked child is nearly always taken back by who forked it: that path is four plain accesses and one look
-//           at a word that nobody else writes; the Chase-Lev pair is two locked instructions (docs/decisions/0006).
+//           at a word that nobody else writes; the Chase-Lev pair is two locked instructions (docs/decisions/0007).
 // Threads   push, is_mine, drop, share, take: the owner. steal, want, nothing_public: any thread.
 // ABA       The only shared structure is the Chase-Lev deque (see there); `limit_` is a hint, and no decision rests on it.
 // Source    Dinan et al. 2009, "Scalable Work Stealing"; van Dijk, van de Pol 2014, "Lace" (split point, request flag).
