@@ -237,6 +237,13 @@ PyCFunction with_keywords() {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(F));
 }
 
+PyObject* task_set_priority(PyObject* object, PyObject* given) {
+  sched::Priority priority{};
+  if (!read_priority(given, &priority)) return nullptr;
+  const bool moved = set_priority(self_of(object), priority);
+  return PyErr_Occurred() == nullptr ? PyBool_FromLong(moved) : nullptr;
+}
+
 PyMethodDef task_methods[] = {
     {"result", with_keywords<task_result>(), METH_VARARGS | METH_KEYWORDS,
      "result($self, timeout=None)\n--\n\nWait and return the value, or raise the task's own exception."},
@@ -246,6 +253,8 @@ PyMethodDef task_methods[] = {
     {"running", task_running, METH_NOARGS, "Whether the task runs now."},
     {"cancelled", task_cancelled, METH_NOARGS, "Whether the task was cancelled before it began."},
     {"cancel", task_cancel, METH_NOARGS, "Cancel the task if it has not begun; False if it has."},
+    {"set_priority", task_set_priority, METH_O,
+     "set_priority($self, priority, /)\n--\n\nMove a queued task to this priority. False if it has begun or ended."},
     {"add_done_callback", task_add_done_callback, METH_O,
      "add_done_callback($self, fn, /)\n--\n\nCall fn(future) once, at the end or now."},
     {"set_running_or_notify_cancel", task_set_running, METH_NOARGS, "For futures made by hand: begin, or False."},

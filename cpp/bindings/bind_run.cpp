@@ -115,6 +115,11 @@ PyObject* run_exception(PyObject* object, PyObject* args, PyObject* kwargs) {
 
 PyObject* run_cancel(PyObject* object, PyObject*) { return PyBool_FromLong(cancel_block(block_of(object))); }
 
+PyObject* run_set_priority(PyObject* object, PyObject* given) {
+  sched::Priority priority{};
+  return read_priority(given, &priority) ? PyBool_FromLong(set_priority(block_of(object), priority)) : nullptr;
+}
+
 PyObject* run_done(PyObject* object, PyObject*) { return PyBool_FromLong(block_of(object)->done()); }
 
 PyObject* run_add_done_callback(PyObject* object, PyObject* fn) {
@@ -214,6 +219,8 @@ PyMethodDef run_methods[] = {
      "exception($self, timeout=None)\n--\n\nWait and return the exception that result() would raise, or None."},
     {"cancel", run_cancel, METH_NOARGS,
      "End the run now; steps that have not started are skipped. False if it had ended."},
+    {"set_priority", run_set_priority, METH_O,
+     "set_priority($self, priority, /)\n--\n\nQueue the run at this priority from now on. False if it had ended."},
     {"done", run_done, METH_NOARGS, "Whether the run has ended."},
     {"history", run_history, METH_NOARGS, "A record for each step that has started."},
     {"add_done_callback", run_add_done_callback, METH_O,

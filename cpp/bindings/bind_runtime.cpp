@@ -132,7 +132,7 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
   d["nested"] = ledger.nested;
   std::int64_t queued = 0;
   for (const RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
-    if (block->ticket.posted) ++queued;
+    if (block->invited) ++queued;
   }
   d["queued"] = queued;
   py::list workers;

@@ -34,6 +34,19 @@ PyObject* take_raised() {
 
 void raise(PyObject* error) { PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error); }
 
+bool read_priority(PyObject* given, sched::Priority* priority) {
+  const Ref module = Ref::steal(PyImport_ImportModule("tailrace.priority"));
+  const Ref type = Ref::steal(module ? PyObject_GetAttrString(module.get(), "Priority") : nullptr);
+  const int is_one = type ? PyObject_IsInstance(given, type.get()) : -1;
+  if (is_one < 0) return false;
+  if (is_one == 0) {
+    PyErr_Format(PyExc_TypeError, "priority must be a tr.Priority such as tr.Priority.HIGH, got %R", given);
+    return false;
+  }
+  *priority = static_cast<sched::Priority>(PyLong_AsLong(given));
+  return true;
+}
+
 PyTypeObject* add_type(PyObject* module, PyType_Spec& spec) {
   PyObject* type = PyType_FromModuleAndSpec(module, &spec, nullptr);
   if (type == nullptr || PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(type)) != 0) {

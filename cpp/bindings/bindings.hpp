@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "tailrace/sched/item.hpp"
+
 namespace py = pybind11;
 
 namespace tailrace::bindings {
@@ -67,6 +69,9 @@ void raise_hooked(const char* kind, PyObject* detail);
 PyObject* take_raised();
 // Sets `error` as the raised exception (a new reference is taken).
 void raise(PyObject* error);
+
+// A tr.Priority as the core has it; false with an exception set for anything else.
+bool read_priority(PyObject* given, sched::Priority* priority);
 
 // Adds a type made from `spec` to the module and returns it (borrowed for ever).
 PyTypeObject* add_type(PyObject* module, PyType_Spec& spec);

@@ -114,23 +114,47 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
 void TaskItem::run(sched::Worker* worker) {
   const bool attach = worker == nullptr && !(future.runtime != nullptr && future.runtime->is_virtual);
   if (attach) attach_thread();
-  run_task(&future, worker, worker != nullptr ? worker->name().c_str() : "executor");
-  Py_DECREF(&future);
+  if (take()) run_task(&future, worker, worker != nullptr ? worker->name().c_str() : "executor");
+  drop();
   if (attach) detach_thread();
 }
 
 void TaskItem::complete(base::Outcome) {
-  if (future.state == TaskState::kPending) end_task(&future, TaskState::kNotified, nullptr, nullptr);
-  Py_DECREF(&future);
+  if (take()) end_task(&future, TaskState::kNotified, nullptr, nullptr);
+  drop();
 }
 
-void TaskItem::drop() { Py_DECREF(&future); }
+void TaskItem::drop() {
+  FutureObject& held = future;
+  if (this != &held.item) delete this;
+  Py_DECREF(&held);
+}
+
+bool TaskItem::take() { return future.state == TaskState::kPending && priority == future.priority; }
+
+bool set_priority(FutureObject* f, sched::Priority priority) {
+  if (f->state != TaskState::kPending) return false;
+  if (f->runtime == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "only a task of a runtime has a priority: rt.submit(fn, ...).set_priority(tr.Priority.HIGH); "
+                    "an Executor is first in, first out");
+    return false;
+  }
+  if (priority == std::exchange(f->priority, priority)) return true;
+  auto* entry = new TaskItem{*f};
+  entry->priority = priority;
+  Py_INCREF(f);
+  f->runtime->scheduler().push_gated(entry);
+  relieve(f->runtime);
+  return true;
+}
 
 FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
   PyObject* object = future_type->tp_alloc(future_type, 0);
   if (object == nullptr) return nullptr;
   auto* f = reinterpret_cast<FutureObject*>(object);
   new (&f->item) TaskItem{*f};
+  f->priority = f->item.priority;
   const Py_ssize_t all = given - 1 + (kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0);
   if ((f->args = PyTuple_New(all)) == nullptr) return Py_DECREF(object), nullptr;
   for (Py_ssize_t i = 0; i < all; ++i) PyTuple_SET_ITEM(f->args, i, Py_NewRef(args[i + 1]));

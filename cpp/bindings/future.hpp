@@ -21,6 +21,7 @@ struct FutureObject;
 
 struct TaskItem final : sched::Item {
   explicit TaskItem(FutureObject& f) : future{f} {}
+  bool take();  // it leaves the lane; false: the task has begun or ended, or now stands elsewhere in the lane
   void run(sched::Worker* worker) override;
   void complete(base::Outcome outcome) override;
   void drop() override;
@@ -29,7 +30,7 @@ struct TaskItem final : sched::Item {
 
 struct FutureObject {
   PyObject_HEAD
-  TaskItem item;
+  TaskItem item;             // the task's own; another is made when it is queued at another priority
   RuntimeObject* runtime;    // owned; null when made by an executor or by hand
   ExecutorObject* executor;  // owned; null when made by a runtime
   PyObject* fn;              // owned, like all below, until the task has ended
@@ -43,6 +44,7 @@ struct FutureObject {
   PyObject* waiters;         // list, for concurrent.futures.wait
   base::atomic<std::uint32_t> signal;  // 0 open, 1 somebody may sleep, 2 ended
   TaskState state;
+  sched::Priority priority;
   bool nested;
   bool counted;              // in the runtime's ledger
   bool announced;            // ended, and `concurrent.futures.wait` was told: `_state` says so only from then on
@@ -57,6 +59,9 @@ FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnam
 
 // Admits, makes and queues a task; null with an exception set.
 PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t given, PyObject* kwnames);
+
+// Moves a queued task of a runtime to another priority; false when it has begun or ended, or an exception is set.
+bool set_priority(FutureObject* future, sched::Priority priority);
 
 // Runs the task on this thread, if nobody has; `worker` is null on any other thread.
 void run_task(FutureObject* future, sched::Worker* worker, const char* thread);

@@ -136,8 +136,8 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   block->nested = nested;
   block->retrieved = block->begun = block->armed = block->has_handle = block->has_fired = false;
   block->error_node = -1;
-  block->ticket.priority = static_cast<sched::Priority>(priority);
-  block->ticket.begun = false;
+  block->priority = static_cast<sched::Priority>(priority);
+  block->service_ns = -1;
   block->random = runtime->is_virtual ? &runtime->scheduler().worker(0).random() : nullptr;
   block->started_ns = runtime->now_ns();
   block->deadline_ns = base::kNever;
@@ -179,7 +179,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
                                                : "caller";
   record.started_ns = boundary_ns;
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
-  block.ticket.begun = true;
+  block.service_ns = std::max<std::int64_t>(block.service_ns, 0);
   const bool opens = step.cost.opens_gate();
   if (opens && run.has_ready()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
   frame.enter_body(opens);
@@ -191,6 +191,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
   std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
   boundary_ns = now;
   step.record(now - began, value == nullptr, clean);
+  if (!blocking) block.service_ns += now - began;
   if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
   record.ended_ns = now;
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
@@ -215,7 +216,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 }
 
 void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
-  ticket.begun = true;
+  service_ns = std::max<std::int64_t>(service_ns, 0);
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(node).arg);
   if (spec.step->kind == static_cast<int>(StepKind::kBlocking)) {
     run.retain();
@@ -292,9 +293,14 @@ void free_block(RunBlock* block) {
 void RunBlock::Ticket::run(sched::Worker* worker) {
   const bool attach = worker == nullptr && !block.runtime->is_virtual;  // a stand-in
   if (attach) attach_thread();
-  posted = false;
+  if (!take()) {
+    drop();
+    if (attach) detach_thread();
+    return;
+  }
   boundary_ns = 0;
   flow::Run& r = block.run;
+  sched::GatedLane& lane = block.runtime->scheduler().lane();
   const flow::NodeIndex node = r.take_ready();
   if (block.runtime->is_virtual) {
     if (node != flow::kNoNode) {
@@ -304,23 +310,15 @@ void RunBlock::Ticket::run(sched::Worker* worker) {
     }
   } else if (node != flow::kNoNode) {
     if (r.has_ready() && plan_spreads(block.plan)) post_ticket(&block);
-    r.work_while(node, worker, [worker](flow::NodeIndex) { return worker == nullptr || worker->keeps_gate(); });
+    // Until its service reaches the next level and others may go first, or another worker has the permit.
+    const std::int64_t until_ns = sched::next_level_ns(block.service_ns);
+    r.work_while(node, worker, [&](flow::NodeIndex) {
+      return worker == nullptr || (worker->keeps_gate() && (block.service_ns < until_ns || !lane.has_items()));
+    });
     if (r.has_ready()) post_ticket(&block);
   }
-  r.release();
+  drop();
   if (attach) detach_thread();
-}
-
-void RunBlock::Ticket::complete(base::Outcome) {
-  posted = false;
-  cancel_block(&block);
-  block.run.work(flow::kNoNode, nullptr);
-  block.run.release();
-}
-
-void RunBlock::Ticket::drop() {
-  posted = false;
-  block.run.release();
 }
 
 void RunBlock::Deadline::fire() {
@@ -330,14 +328,6 @@ void RunBlock::Deadline::fire() {
   block.run.settle(base::Outcome::kTimedOut);
   block.run.release();
   if (real) detach_thread();
-}
-
-void post_ticket(RunBlock* block) {
-  if (block->ticket.posted) return;
-  block->ticket.posted = true;
-  block->run.retain();
-  block->runtime->scheduler().push_gated(&block->ticket);
-  relieve(block->runtime);
 }
 
 namespace {

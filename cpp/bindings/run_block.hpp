@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 
 #include "bindings.hpp"
 #include "frame.hpp"
@@ -27,14 +28,16 @@ struct NodeRecord {
 };
 
 struct RunBlock final : flow::Host {
-  // The invitation to a worker: it joins the run and works until nothing is ready.
+  // The invitation to a worker: it joins the run and works until nothing is ready. A run has one at most; it has a second
+  // ticket in the lane only if its priority was changed, and the one of the wrong priority is then dropped.
   struct Ticket final : sched::Item {
     explicit Ticket(RunBlock& b) : block{b} {}
     void run(sched::Worker* worker) override;
     void complete(base::Outcome outcome) override;
     void drop() override;
+    bool take();  // it leaves the lane; false: the invitation stands on another ticket, or was taken with one
     RunBlock& block;
-    bool posted = false;
+    bool queued = false;
   };
   struct Deadline final : sched::Timer {
     explicit Deadline(RunBlock& b) : block{b} {}
@@ -45,7 +48,7 @@ struct RunBlock final : flow::Host {
   RunBlock(PlanObject* plan, void* memory, PyObject** values, NodeRecord* records);
 
   flow::Run run;
-  Ticket ticket;
+  Ticket ticket;                     // the run's own; further ones are made when it is queued at another priority
   Deadline deadline;
   PlanObject* plan;                  // owned while in use
   RuntimeObject* runtime = nullptr;  // owned while in use
@@ -60,6 +63,10 @@ struct RunBlock final : flow::Host {
   std::int64_t deadline_ns = base::kNever;
   double deadline_s = 0;
   std::int64_t started_ns = 0;
+  std::int64_t service_ns = -1;      // of its bodies, but for blocking ones; -1: none has begun
+  std::array<std::uint8_t, sched::kPriorities> queued{};  // tickets in the lane, by their priority
+  sched::Priority priority = sched::Priority::kNormal;
+  bool invited = false;              // a ticket of this priority is in the lane, and counts
   bool nested = false;
   bool retrieved = false;            // somebody has seen how it ended
   bool armed = false;                // the deadline timer holds a reference
@@ -88,6 +95,9 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 
 // Invites a worker to the run.
 void post_ticket(RunBlock* block);
+
+// From now on the run is queued at this priority; if it is queued already, it changes its place. False when it had ended.
+bool set_priority(RunBlock* block, sched::Priority priority);
 
 // Works on this thread while each next step is known to fit before `until_ns` (monotonic); the rest goes to a worker.
 void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns);

@@ -19,11 +19,12 @@ Item* take_at(std::vector<Item*>& bag, std::size_t place) {
 Item* VirtualBag::take_gated(GatedLane& lane) {
   while (Item* item = lane.pop()) gated_.push_back(item);
   if (gated_.empty()) return nullptr;
-  auto best = Priority::kLow;
-  for (const Item* item : gated_) best = std::min(best, item->priority);
+  const auto rank = [](const Item* item) { return std::pair{GatedLane::class_of(item), item->deadline_ns}; };
+  auto best = rank(gated_.front());
+  for (const Item* item : gated_) best = std::min(best, rank(item));
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < gated_.size(); ++i) {
-    if (gated_[i]->priority == best) places.push_back(i);
+    if (rank(gated_[i]) == best) places.push_back(i);
   }
   return take_at(gated_, places[random_.below(static_cast<std::uint32_t>(places.size()))]);
 }

@@ -58,6 +58,7 @@ void Scheduler::sweep_open() {
 
 LaneDepths Scheduler::lane_depths() const {
   LaneDepths depths;
+  depths.gated = std::max<std::int64_t>(lane_.depth(), 0) + virtual_bag_.gated_count();
   const auto waiting = [](std::uint64_t pushed, std::uint64_t taken) {
     return std::max<std::int64_t>(static_cast<std::int64_t>(pushed - taken), 0);
   };

@@ -1,12 +1,13 @@
 // item.hpp -- what the scheduler knows of a piece of work: it can be run, ended without running, or dropped.
 //
-// What      An intrusive base class of three calls, one link, and a priority class.
+// What      An intrusive base class of three calls, one link, and what lanes order by.
 // Why       Later layers (runs, batches, kernels) bring their own items, and `sched` never has to know them.
 // Threads   Exactly one of run, complete, drop is called, once for each time the item was pushed.
 #pragma once
 
 #include <cstdint>
 
+#include "tailrace/base/clock.hpp"
 #include "tailrace/base/outcome.hpp"
 
 namespace tailrace::sched {
@@ -15,6 +16,8 @@ class Worker;
 
 enum class Priority : std::uint8_t { kHigh = 0, kNormal = 1, kLow = 2 };
 inline constexpr int kPriorities = 3;
+inline constexpr int kLevels = 5;
+inline constexpr std::uint8_t kNewLevel = 1;
 
 class Item {
  public:
@@ -33,7 +36,8 @@ class Item {
 
   Item* next = nullptr;  // the queue's while the item is in one
   Priority priority = Priority::kNormal;
-  bool begun = false;  // part of something that has started: goes before what has not, within its priority
+  std::uint8_t level = kNewLevel;  // gated lane: 0 to kLevels - 1, by the service that its run has had (lanes.hpp)
+  std::int64_t deadline_ns = base::kNever;  // lanes that go by deadline: the scheduler's clock
 
  protected:
   ~Item() = default;

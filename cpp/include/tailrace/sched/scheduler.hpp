@@ -48,6 +48,7 @@ struct SchedulerOptions {
 struct LaneDepths {
   std::array<std::int64_t, kPriorities> open{};  // by class
   std::int64_t affine = 0;
+  std::int64_t gated = 0;
 };
 
 class Scheduler {
