@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {
     "unit": "tests/cpp/tailrace_unit",
     "stress": "tests/stress/tailrace_stress",
+    "proof": "tests/stress/tailrace_proof",
     "model": "tests/model/tailrace_model",
 }
 

@@ -85,7 +85,10 @@ void raise_ending(RunBlock* block) {
                                         (*block->plan->specs)[static_cast<std::size_t>(block->error_node)].label,
                                         "attempt", 1, "cause", block->error));
     default:
-      if (block->error != nullptr) return raise(block->error);  // KeyboardInterrupt
+      // KeyboardInterrupt. An ordinary error is of a body that failed while the cancel was made, and came second.
+      if (block->error != nullptr && PyErr_GivenExceptionMatches(block->error, PyExc_Exception) == 0) {
+        return raise(block->error);
+      }
       return raise_hooked("cancelled", Py_BuildValue("{s:O}", "workflow", workflow));
   }
 }
