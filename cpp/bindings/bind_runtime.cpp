@@ -24,14 +24,15 @@ namespace {
 RuntimeObject* self_of(PyObject* object) { return reinterpret_cast<RuntimeObject*>(object); }
 
 int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
-  static const char* keywords[] = {"name", "workers", "max_pending", "max_blocking", "seed", nullptr};
+  static const char* keywords[] = {"name", "workers", "max_pending", "max_blocking", "seed", "profile", nullptr};
   PyObject* name = nullptr;
   int workers = 0;
   long long max_pending = 0;
   int max_blocking = 0;
+  const char* profile = sched::name(sched::Profile::kBalanced);
   PyObject* seed = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiLiO:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
-                                   &max_pending, &max_blocking, &seed)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiLiO|s:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
+                                   &max_pending, &max_blocking, &seed, &profile)) {
     return -1;
   }
   RuntimeObject* self = self_of(object);
@@ -45,6 +46,9 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   options.is_virtual = seed != Py_None;
   if (options.is_virtual) options.seed = PyLong_AsUnsignedLongLongMask(seed);
   if (PyErr_Occurred() != nullptr) return -1;
+  if (!sched::from_name(profile, options.profile)) {
+    return PyErr_Format(PyExc_ValueError, "no profile is called %s", profile), -1;
+  }
   try {
     self->state = new RuntimeState{PyInterpreterState_Get(), options};
   } catch (const std::exception& error) {
@@ -110,6 +114,8 @@ py::dict worker_statistics(sched::Worker& worker) {
   d["items"] = c.items.read() + c.injected.read();
   d["steals"] = c.steals.read();
   d["parks"] = c.parks.read();
+  d["spins"] = c.spins.read();
+  d["spins_paid"] = c.spins_paid.read();
   d["wakes"] = c.wakes.read();
   d["gil_acquires"] = c.gate_entries.read();
   d["busy_s"] = static_cast<double>(c.busy_ns.read()) * 1e-9;
@@ -128,6 +134,7 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
     d[base::name(outcome)] = ended(outcome);
   }
   d["in_flight"] = ledger.in_flight;
+  d["profile"] = sched::name(self->state->scheduler.options().profile);
   d["late"] = ledger.late;
   d["nested"] = ledger.nested;
   std::int64_t queued = 0;

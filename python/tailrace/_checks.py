@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_count", "check_seconds"]
+__all__ = ["check_choice", "check_count", "check_seconds"]
+
+
+def check_choice(where: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of the texts `allowed`."""
+    choices = ", ".join(repr(choice) for choice in allowed[:-1]) + f" or {allowed[-1]!r}"
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: {name} must be {choices}, got {value!r}")
+    if value not in allowed:
+        raise ValueError(
+            f"{where}: {name} must be {choices}, got {value!r}; write {where}({name}={allowed[0]!r})"
+        )
 
 
 def check_count(where: str, name: str, value: object, *, most: int | None = None) -> None:

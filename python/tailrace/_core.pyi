@@ -122,7 +122,13 @@ class RuntimeCore:
     """The scheduler as Python sees it. `tailrace.Runtime` derives from it."""
 
     def __init__(
-        self, name: str, workers: int, max_pending: int, max_blocking: int, seed: int | None
+        self,
+        name: str,
+        workers: int,
+        max_pending: int,
+        max_blocking: int,
+        seed: int | None,
+        profile: str = "balanced",
     ) -> None: ...
     @property
     def name(self) -> str: ...

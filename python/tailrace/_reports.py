@@ -20,12 +20,17 @@ _NEARLY_FULL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatistics:
-    """Counters of one worker thread; `busy_s` is seconds spent in items."""
+    """Counters of one worker thread; `busy_s` is seconds spent in items.
+
+    `spins` says how often it looked for work before it slept, `spins_paid` how often it found some.
+    """
 
     name: str
     items: int
     steals: int
     parks: int
+    spins: int
+    spins_paid: int
     wakes: int
     gil_acquires: int
     busy_s: float
@@ -49,6 +54,7 @@ class RuntimeStatistics:
         submitted: Root runs and tasks ever given to it; the six that follow are what became of them.
         late: Results that came after their run had ended, and were dropped.
         queued: Items that wait for a worker.
+        profile: How long workers look for work before they sleep, as given to `Runtime`.
         workers: One entry per worker.
         blocking: The blocking lane.
     """
@@ -62,6 +68,7 @@ class RuntimeStatistics:
     in_flight: int
     late: int
     queued: int
+    profile: str
     workers: tuple[WorkerStatistics, ...]
     blocking: BlockingStatistics
 

@@ -7,10 +7,10 @@ import sys
 import threading
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tailrace import _cpus, _hooks, _reports, _shutdown
-from tailrace._checks import check_count, check_seconds
+from tailrace._checks import check_choice, check_count, check_seconds
 from tailrace._core import RuntimeCore, current_runtime
 from tailrace.errors import RuntimeClosed
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Runtime", "default_runtime"]
 
 _MAX_WORKERS = 256  # as in cpp/include/tailrace/sched/idle.hpp
+_PROFILES = ("eco", "balanced", "latency")  # as in cpp/include/tailrace/sched/spin.hpp
 _VIRTUAL_WORKERS = 4  # the same everywhere, so that a seed replays on any machine
 
 _entered: ContextVar[RuntimeCore | None] = ContextVar("tailrace.runtime", default=None)
@@ -38,6 +39,8 @@ class Runtime(RuntimeCore):
         workers: Worker threads; default min(CPU affinity, cgroup quota), or TAILRACE_WORKERS.
         max_pending: Runs and tasks held at once; more raise `Overloaded`.
         max_blocking: Most threads of the blocking lane, for steps with `blocking=True`.
+        profile: How long a worker looks for work before it sleeps. "eco": not at all. "balanced": 15 µs,
+            while that pays. "latency": 0.1 ms, always; what comes within it starts 100 times sooner.
         name: For errors, thread names and statistics.
         clock: A `tr.VirtualClock` for tests; there are no threads then.
 
@@ -56,6 +59,7 @@ class Runtime(RuntimeCore):
         workers: int | None = None,
         max_pending: int = 10_000,
         max_blocking: int = 512,
+        profile: Literal["eco", "balanced", "latency"] = "balanced",
         name: str = "tailrace",
         clock: VirtualClock | None = None,
     ) -> None:
@@ -63,13 +67,15 @@ class Runtime(RuntimeCore):
             raise TypeError(f"Runtime: name must be a text that is not empty, got {name!r}")
         check_count("Runtime", "max_pending", max_pending)
         check_count("Runtime", "max_blocking", max_blocking)
+        check_choice("Runtime", "profile", profile, _PROFILES)
         seed = None if clock is None else _seed_of(clock)
         if workers is None:
             workers = default_workers() if clock is None else _VIRTUAL_WORKERS
         check_count("Runtime", "workers", workers, most=_MAX_WORKERS)
-        super().__init__(name, workers, max_pending, max_blocking, seed)
+        super().__init__(name, workers, max_pending, max_blocking, seed, profile)
         self.max_pending = max_pending
         self.max_blocking = max_blocking
+        self.profile = profile
         self.clock = clock
         self._tokens: list[Token[RuntimeCore | None]] = []
         if clock is not None:

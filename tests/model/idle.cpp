@@ -25,6 +25,7 @@ enum class Bug : std::uint8_t {
   kStopsSearching,
   kNoBarrier,         // a sleeper makes no membarrier though pushers rely on it
   kBarrierTooEarly,   // it makes it before it shows itself
+  kLongAsShort,       // a body without end is run as if it were a short one
   kPushNotOrdered,    // a pusher that sees a sleeper goes on without ordering its push
 };
 
@@ -120,11 +121,13 @@ struct Sleepers {
     idle.notify();
   }
 
-  // `endless`: which items (counted as they are taken) never return from their body.
-  void work(int id, int endless) {
+  // `endless`: which item (counted as they are taken) never returns from its body. Those before it are `short_ones`, as
+  // Worker::goes_on_searching has them, or not.
+  void work(int id, int endless, bool short_ones = false) {
     for (bool searching = false;;) {
       if (queue.take()) {
-        if (searching) {
+        const bool is_short = short_ones && (ran + 1 != endless || kBug == Bug::kLongAsShort);
+        if (searching && !is_short) {
           searching = false;
           if (idle.end_search() && kBug != Bug::kNoLookAfterSearch && queue.sees()) idle.notify();
         }
@@ -172,6 +175,16 @@ struct EndlessBody : Sleepers<Queue, kBug> {
     if (i < 3) return this->work(i - 1, 1);
     this->produce();
     this->produce();
+  }
+};
+
+// The first item is known to be short: who runs it stays a searcher. The second has a body without end.
+template <class Queue, Bug kBug = Bug::kNone>
+struct ShortThenEndless : Sleepers<Queue, kBug> {
+  static constexpr int kThreads = 3;
+  void thread(int i) {
+    if (i < 3) return this->work(i - 1, 2, true);
+    for (int k = 0; k < 3; ++k) this->produce();
   }
 };
 
@@ -276,6 +289,12 @@ TEST(a_worker_in_a_body_without_end_delays_no_other_item) {
   prove<SlowWaker>("two producers, two workers, an endless body", {.random = 400'000});
 }
 
+TEST(a_searcher_that_runs_short_items_meanwhile_delays_no_other) {
+  prove<ShortThenEndless<Count>>("short items and an endless one", {.preemptions = 2, .stale_loads = 1});
+  prove<ShortThenEndless<Tail>>("the same, a producer without fences", {.preemptions = 2, .stale_loads = 1});
+  prove<ShortThenEndless<Tail>>("the same, a producer without fences", {.random = 100'000});
+}
+
 TEST(a_sleep_with_a_time_limit_loses_no_wake) {
   prove<TimedSleep>("timed sleeps", {.preemptions = 4, .stale_loads = 1});
 }
@@ -286,6 +305,7 @@ TEST(the_check_of_idle_catches_its_mutants) {
   catches<OneProducer<Count, Bug::kNotifyFirst>>("notifies before it pushes", small);
   catches<EndlessBody<Count, Bug::kNoLookAfterSearch>>("the last searcher does not look again", small);
   catches<EndlessBody<Count, Bug::kStopsSearching>>("work found at the last look is taken without searching on", small);
+  catches<ShortThenEndless<Count, Bug::kLongAsShort>>("a body without end is run as a short one", small);
   catches<SlowWaker>("a sleep begins while an old wake is due",
                      {.mutants = {{"while (mine.word.load", std::memory_order_acquire, 0}}, .random = 2'000'000});
   auto weakened = [&](const char* text, Order order) {

@@ -35,6 +35,8 @@ def chosen():
         ("max_pending", None, TypeError),
         ("max_blocking", 0, ValueError),
         ("max_blocking", 1.5, TypeError),
+        ("profile", "turbo", ValueError),
+        ("profile", None, TypeError),
         ("name", "", TypeError),
         ("name", 3, TypeError),
         ("clock", 3, TypeError),
@@ -43,6 +45,25 @@ def chosen():
 def test_an_option_of_the_wrong_type_or_range_is_refused_by_name(option, value, error):
     with pytest.raises(error, match=option):
         tr.Runtime(**{option: value})
+
+
+@pytest.mark.parametrize("profile", ["eco", "balanced", "latency"])
+def test_a_profile_is_shown_in_the_statistics_and_eco_never_spins(profile, make_runtime):
+    runtime = make_runtime(workers=1, profile=profile)
+    for number in range(20):
+        assert runtime.submit(pow, number, 2).result() == number**2
+    statistics = runtime.statistics()
+    assert statistics.profile == runtime.profile == profile
+    assert all(worker.spins_paid <= worker.spins for worker in statistics.workers)
+    if profile == "eco":
+        assert [worker.spins for worker in statistics.workers] == [0]
+
+
+def test_a_wrong_profile_is_told_which_there_are():
+    with pytest.raises(
+        ValueError, match=r"'eco', 'balanced' or 'latency', got 'turbo'; write Runtime\(profile='eco'\)"
+    ):
+        tr.Runtime(profile="turbo")
 
 
 def test_an_unknown_option_is_an_ordinary_type_error():

@@ -1,15 +1,29 @@
 #include "tailrace/sched/worker.hpp"
 
+#include "tailrace/base/cpus.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::sched {
+
+namespace {
+
+constexpr std::int64_t kHeadStartNs = 1'000;
+
+std::int64_t spin_of(const SchedulerOptions& options) {
+  if (options.spin_ns >= 0) return options.spin_ns;
+  // Whoever spins while another thread waits for a core may keep that one from making the work.
+  return options.workers > base::available_cpus() ? 0 : spin_window_ns(options.profile);
+}
+
+}  // namespace
 
 Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed)
     : scheduler_{scheduler},
       id_{id},
       name_{scheduler.options().name + "-w" + std::to_string(id)},
       place_{scheduler.places().of_worker(id)},
-      random_{seed} {}
+      random_{seed},
+      spin_{spin_of(scheduler.options()), scheduler.options().profile != Profile::kLatency} {}
 
 Progress Worker::step() {
   if (!find_work()) return Progress::kWouldPark;
@@ -160,18 +174,27 @@ bool Worker::take_injected() {
   Injection::Batch cells;
   const std::size_t n = scheduler_.injection_.claim(cells, scheduler_.worker_count(), random_);
   if (n == 0) return false;
-  found_work();
   for (std::size_t k = 0; k < n; ++k) {
-    using Entry = void (*)(const std::uint64_t*, Worker*);
-    reinterpret_cast<Entry>(cells[k][0])(&cells[k][1], this);
+    if (searching_ && !goes_on_searching(cells[k])) found_work();
+    Injection::kind(cells[k]).run(&cells[k][1], this);
   }
   counters_.batches.add();
   counters_.injected.publish(n);
   // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
   if (n < Injection::kBatch / 2) {
-    for (int k = 0; k < 32; ++k) base::pause();
+    const std::int64_t until = base::monotonic_ns() + kHeadStartNs;
+    while (base::monotonic_ns() < until) base::pause();
   }
   return true;
+}
+
+// A searcher that runs only what is known to take less time than a wake goes on being one, for as long as a wake would take:
+// who submits meanwhile wakes nobody, since this worker looks again before another could run.
+bool Worker::goes_on_searching(const queue::Cell& next) {
+  if (!Injection::kind(next).is_short) return false;
+  const std::int64_t now = base::monotonic_ns();
+  if (search_ends_ns_ == 0) search_ends_ns_ = now + scheduler_.idle_.cost().start_ns();
+  return now < search_ends_ns_;
 }
 
 Item* Worker::steal() {
@@ -249,6 +272,7 @@ bool Worker::sees_work() const {
 void Worker::found_work() {
   if (!searching_) return;
   searching_ = false;
+  search_ends_ns_ = 0;
   if (scheduler_.idle_.end_search() && sees_work()) scheduler_.idle_.notify();
 }
 
@@ -281,14 +305,19 @@ void Worker::wait_for_work() {
     scheduler_.quiet_epoch_.fetch_add(1, base::release);
     base::StdAtomics::unpark(scheduler_.quiet_epoch_, 1);
   }
-  if (!searching_) searching_ = idle.begin_search(scheduler_.worker_count());
+  const std::int64_t window_ns = spin_.ns();
+  if (!searching_ && window_ns > 0) searching_ = idle.begin_search(scheduler_.worker_count());
   if (searching_) {
-    const std::int64_t until = base::monotonic_ns() + scheduler_.options_.spin_ns;
-    do {
-      for (int i = 0; i < 16; ++i) base::pause();
-      if (sees_work() || scheduler_.stopping()) return;
-    } while (base::monotonic_ns() < until);
+    if (window_ns > 0) {
+      counters_.spins.add();
+      if (look_around(window_ns)) {
+        counters_.spins_paid.add();
+        return spin_.found();
+      }
+      spin_.missed();
+    }
     searching_ = false;
+    search_ends_ns_ = 0;
     idle.end_search();  // whoever relied on us is served by the look below
   }
   idle.prepare_park(id_);
@@ -298,8 +327,22 @@ void Worker::wait_for_work() {
     return;
   }
   counters_.parks.add();
+  const std::int64_t parked_ns = base::monotonic_ns();
   searching_ = idle.park(id_, -1);
   counters_.wakes.add();
+  idle.cost().add_start(base::monotonic_ns() - idle.chosen_ns(id_));
+  spin_.slept(idle.chosen_ns(id_) - parked_ns);
+}
+
+bool Worker::look_around(std::int64_t window_ns) const {
+  const std::int64_t until = base::monotonic_ns() + window_ns;
+  do {
+    for (int i = 0; i < 4; ++i) {
+      base::pause();
+      if (sees_work() || scheduler_.stopping()) return true;
+    }
+  } while (base::monotonic_ns() < until);
+  return false;
 }
 
 }  // namespace tailrace::sched

@@ -15,6 +15,8 @@
 
 namespace tailrace::base {
 
+std::int64_t monotonic_ns() noexcept;  // base/clock.hpp, which needs this header
+
 inline constexpr std::memory_order relaxed = std::memory_order_relaxed;
 inline constexpr std::memory_order acquire = std::memory_order_acquire;
 inline constexpr std::memory_order release = std::memory_order_release;
@@ -42,6 +44,8 @@ struct StdAtomics {
   // The light side of a membarrier: the compiler keeps what is above it above; the processor need not.
   static void keep_order() noexcept { asm volatile("" ::: "memory"); }
   static bool membarrier() noexcept { return base::membarrier(); }
+
+  static std::int64_t now_ns() noexcept { return monotonic_ns(); }
 
   // Sleeps while `word` holds `expected`; may return early. timeout_ns < 0 waits for ever.
   static void park(const atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t timeout_ns) {

@@ -16,6 +16,7 @@
 
 #include "tailrace/base/atomic.hpp"
 #include "tailrace/base/cache_line.hpp"
+#include "tailrace/sched/wake_cost.hpp"
 
 namespace tailrace::sched {
 
@@ -130,6 +131,10 @@ class BasicIdle {
     }
   }
 
+  // When the worker was last chosen by a waker. The worker itself, after `park` has returned true.
+  std::int64_t chosen_ns(int id) const noexcept { return parking_[static_cast<std::size_t>(id)].chosen_ns; }
+  WakeCost& cost() noexcept { return cost_; }
+
   int searching() const noexcept { return searching_.load(base::relaxed); }  // relaxed: a statistic
 
  private:
@@ -139,6 +144,7 @@ class BasicIdle {
   struct alignas(base::kCacheLine) Parking {
     atomic<std::uint32_t> word{kAwake};
     bool wake_is_due = false;  // the owner's: a waker has taken our bit and will write the word
+    std::int64_t chosen_ns = 0;  // the waker's, before it writes the word
   };
 
   static std::size_t group(int id) noexcept { return static_cast<std::size_t>(id / 64); }
@@ -158,9 +164,12 @@ class BasicIdle {
     if ((sleepers_[static_cast<std::size_t>(g)].fetch_and(~one, base::acq_rel) & one) == 0) return false;
     // Counted only once it is certain that somebody wakes: a count without a searcher would swallow wakes.
     searching_.fetch_add(1, base::seq_cst);  // [E3] seq_cst: the woken one searches; others need not wake more
-    auto& word = parking_[static_cast<std::size_t>(g * 64 + bit)].word;
-    word.store(kAwake, base::release);  // [E6] release: pairs with [E7]
-    Atomics::unpark(word, 1);
+    Parking& chosen = parking_[static_cast<std::size_t>(g * 64 + bit)];
+    const std::int64_t now = Atomics::now_ns();
+    chosen.chosen_ns = now;
+    chosen.word.store(kAwake, base::release);  // [E6] release: pairs with [E7]
+    Atomics::unpark(chosen.word, 1);
+    cost_.add_call(Atomics::now_ns() - now);
     return true;
   }
 
@@ -169,6 +178,7 @@ class BasicIdle {
   alignas(base::kCacheLine) atomic<std::int32_t> searching_{0};
   alignas(base::kCacheLine) std::array<atomic<std::uint64_t>, kMaxWorkers / 64> sleepers_{};
   std::unique_ptr<Parking[]> parking_;
+  WakeCost cost_;
 };
 
 using Idle = BasicIdle<>;

@@ -20,8 +20,18 @@
 
 namespace tailrace::sched {
 
+class Worker;
+
 class Injection {
  public:
+  // What a cell's first word points to: how to run the closure that lies in the others, and whether it is known to take
+  // less time than a wake.
+  struct Kind {
+    void (*run)(const std::uint64_t* closure, Worker* worker);
+    bool is_short;
+  };
+  static const Kind& kind(const queue::Cell& cell) noexcept { return *reinterpret_cast<const Kind*>(cell[0]); }
+
   static constexpr std::size_t kBatch = 64;
   using Batch = std::array<queue::Cell, kBatch>;
 

@@ -25,6 +25,7 @@
 #include "tailrace/sched/lanes.hpp"
 #include "tailrace/sched/open_lane.hpp"
 #include "tailrace/sched/place.hpp"
+#include "tailrace/sched/spin.hpp"
 #include "tailrace/sched/thread.hpp"
 #include "tailrace/sched/virtual_bag.hpp"
 #include "tailrace/sched/watch.hpp"
@@ -36,7 +37,8 @@ struct SchedulerOptions {
   std::string name = "tailrace";
   int workers = 1;                   // 1 .. kMaxWorkers
   int max_blocking = 512;            // threads of the blocking lane
-  std::int64_t spin_ns = 15'000;     // how long a worker looks before it parks
+  Profile profile = Profile::kBalanced;  // how long a worker looks for work before it parks; eco: not at all
+  std::int64_t spin_ns = -1;             // the same in nanoseconds, instead of the profile's
   std::int64_t slice_ns = 1'000'000;  // how long a worker drains behind the gate before it lets others in
   std::uint64_t seed = 0x7a11;
   bool membarrier = true;            // use it where the system has it; false: sequentially consistent stores
@@ -53,25 +55,29 @@ struct LaneDepths {
 
 class Scheduler {
  public:
+  static constexpr std::int64_t kUnknownCost = -1;
+
   explicit Scheduler(SchedulerOptions options);
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();  // stops, and waits for bodies that run
 
   // Runs `closure(Worker*)` on a worker. The closure is stored in the lane's cell: at most 56 bytes, trivially
-  // copyable. When this thread's lane is full, the caller runs it here and now.
+  // copyable. When this thread's lane is full, the caller runs it here and now. `cost_ns`: how long it takes, if that is
+  // known: for work that is shorter than a wake, no second worker is woken. A body that may wait has no such cost.
   template <class Closure>
-  void submit(Closure closure) {
+  void submit(Closure closure, std::int64_t cost_ns = kUnknownCost) {
     static_assert(sizeof(Closure) <= 56 && std::is_trivially_copyable_v<Closure>,
                   "capture at most 56 bytes of pointers and numbers; box anything larger");
     queue::Cell cell{};
-    using Entry = void (*)(const std::uint64_t*, Worker*);
-    const Entry entry = [](const std::uint64_t* words, Worker* worker) {
+    static constexpr auto kRun = [](const std::uint64_t* words, Worker* worker) {
       alignas(Closure) unsigned char bytes[sizeof(Closure)];
       std::memcpy(bytes, words, sizeof(Closure));
       (*reinterpret_cast<Closure*>(bytes))(worker);
     };
-    cell[0] = reinterpret_cast<std::uint64_t>(entry);
+    static constexpr Injection::Kind kKinds[2] = {{kRun, false}, {kRun, true}};
+    const bool is_short = cost_ns >= 0 && cost_ns < idle_.cost().start_ns();
+    cell[0] = reinterpret_cast<std::uint64_t>(&kKinds[is_short ? 1 : 0]);
     std::memcpy(&cell[1], &closure, sizeof(Closure));
     if (!inject(cell)) closure(nullptr);
   }

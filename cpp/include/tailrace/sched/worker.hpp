@@ -15,8 +15,10 @@
 #include "tailrace/queue/mpsc_queue.hpp"
 #include "tailrace/queue/steal_deque.hpp"
 #include "tailrace/sched/gate.hpp"
+#include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/item.hpp"
 #include "tailrace/sched/place.hpp"
+#include "tailrace/sched/spin.hpp"
 
 namespace tailrace::sched {
 
@@ -25,7 +27,7 @@ class Scheduler;
 enum class Progress : std::uint8_t { kRan, kWouldPark };
 
 struct WorkerCounters {
-  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected, batches;
+  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected, batches, spins, spins_paid;
   std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
   metrics::Counter affine;                         // items of its inbox that were run
 };
@@ -75,6 +77,8 @@ class Worker {
   Item* take_open(Priority priority);
   Item* take_affine();
   bool take_injected();
+  bool goes_on_searching(const queue::Cell& next);
+  bool look_around(std::int64_t window_ns) const;
   Item* steal();
   Item* steal_open(Priority priority);
   bool sees_open() const;
@@ -98,6 +102,8 @@ class Worker {
   Gate::Ticket ticket_ = 0;  // of the gate; 0: the permit is not ours
   bool inside_gate_ = false;  // the keeper has let us in (we hold the GIL)
   bool searching_ = false;  // counted in Idle
+  std::int64_t search_ends_ns_ = 0;  // with short work, from its first; 0: none so far in this search
+  SpinWindow spin_;
   std::uint32_t looks_ = 0;  // for ageing
   std::int64_t gate_entered_ns_ = 0;
 };
