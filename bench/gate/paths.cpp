@@ -8,6 +8,7 @@
 #include "tailrace/flow/runner.hpp"
 #include "tailrace/queue/inject_lane.hpp"
 #include "tailrace/queue/steal_deque.hpp"
+#include "tailrace/sched/fork_join.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace {
@@ -101,6 +102,29 @@ void count_runs(gate::Meter& meter, int nodes, const std::vector<std::pair<flow:
     for (int i = 0; i < runs; ++i) gate::require(runner.run() == base::Outcome::kOk, "a run without errors ends ok");
   });
   gate::require(ran == 2u * static_cast<unsigned>(runs * nodes), "every node runs once a run");
+}
+
+GATE_PATH(fork2, "one fork2 of fib(16), by one thread") {
+  struct Fib {
+    static int of(sched::Place& place, int n) {
+      if (n < 2) return n;
+      int one = 0, other = 0;
+      sched::fork2(
+          place, [&](sched::Place& here) { one = of(here, n - 1); },
+          [&](sched::Place& here) { other = of(here, n - 2); });
+      return one + other;
+    }
+  };
+  constexpr int kForks = 1596;  // of fib(16): fib(17) - 1
+  sched::Scheduler scheduler{{.workers = 1}};
+  sched::fork_join(
+      scheduler,
+      [&](sched::Place& place) {
+        int fib = 0;
+        meter.count(kForks, [&] { fib = Fib::of(place, 16); });
+        gate::require(fib == 987, "fib(16) is 987");
+      },
+      sched::With::kNobody);
 }
 
 GATE_PATH(chain_node, "one node of a chain of 1000, caller helps") {

@@ -44,6 +44,14 @@ using sched::Place;
 using sched::TaskGroup;
 using sched::With;
 
+// Fork-join: from any thread, by fork_join; inside it at the place where the body runs.
+using sched::fork2;
+using sched::fork_join;
+using sched::parallel_for;
+using sched::parallel_reduce;
+using sched::Place;
+using sched::TaskGroup;
+
 // Plans and runs.
 using base::Outcome;
 using flow::CycleError;
