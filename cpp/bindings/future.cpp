@@ -106,7 +106,7 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
 
   const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
   if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took, clean);
-  if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
+  if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   PyObject* error = value == nullptr ? take_raised() : nullptr;
   end_task(f, TaskState::kFinished, value, error);
 }

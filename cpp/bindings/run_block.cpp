@@ -192,7 +192,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
   boundary_ns = now;
   step.record(now - began, value == nullptr, clean);
   if (!blocking) block.service_ns += now - began;
-  if (worker != nullptr) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
+  if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
   record.ended_ns = now;
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
   if (value == nullptr) keep_error(block, given);

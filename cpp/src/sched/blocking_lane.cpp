@@ -97,6 +97,15 @@ bool BlockingLane::stop_wait(std::int64_t deadline_ns) {
   return threads.empty();
 }
 
+std::vector<std::string> BlockingLane::late() const {
+  const std::lock_guard lock{mutex_};
+  std::vector<std::string> names;
+  for (const Thread& thread : threads_) {
+    if (!thread.finished()) names.push_back(thread.name());
+  }
+  return names;
+}
+
 BlockingStatistics BlockingLane::statistics() const {
   const std::lock_guard lock{mutex_};
   return {alive_, idle_, static_cast<std::int64_t>(queue_.size()), peak_};

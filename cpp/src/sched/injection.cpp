@@ -71,8 +71,8 @@ std::shared_ptr<Injection::Producer> Injection::adopt_or_make() {
   if (owners_.size() == kMaxProducers) return nullptr;
   owners_.push_back(std::make_shared<Producer>());
   producers_[owners_.size() - 1].store(owners_.back().get(), base::relaxed);  // relaxed: published by the next line
-  // [P4] release: the slot is filled before it is counted. Pairs with [P1].
-  count_.store(static_cast<std::uint32_t>(owners_.size()), base::release);
+  // [P4] seq_cst: the slot is filled before it is counted, and counted before its first push. Pairs with [P1].
+  count_.store(static_cast<std::uint32_t>(owners_.size()), base::seq_cst);
   return owners_.back();
 }
 
@@ -90,8 +90,27 @@ std::size_t Injection::claim(Batch& out, int workers, base::Random& random) {
   return 0;
 }
 
-bool Injection::sees_work() const {
+std::size_t Injection::claim_own(Batch& out) {
+  Producer* producer = mine();
+  while (producer != nullptr && !producer->lane.empty()) {
+    if (const std::size_t n = producer->lane.claim(out.data(), kBatch)) return n;
+    base::pause();  // a worker was faster: it runs what it took
+  }
+  return 0;
+}
+
+std::int64_t Injection::backlog() const {
   const std::uint32_t lanes = count_.load(base::acquire);  // [P1] acquire: pairs with [P4]
+  std::size_t waiting = 0;
+  for (std::uint32_t i = 0; i < lanes; ++i) {
+    waiting += producers_[i].load(base::relaxed)->lane.backlog();  // relaxed: ordered by [P1]
+  }
+  return static_cast<std::int64_t>(waiting);
+}
+
+bool Injection::sees_work() const {
+  // [P1] seq_cst: a parker's, or a leaver's, last look covers the lane of a thread whose first push came before it.
+  const std::uint32_t lanes = count_.load(base::seq_cst);
   for (std::uint32_t i = 0; i < lanes; ++i) {
     if (!producers_[i].load(base::relaxed)->lane.empty()) return true;  // relaxed: ordered by [P1]
   }

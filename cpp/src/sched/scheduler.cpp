@@ -12,32 +12,31 @@ namespace tailrace::sched {
 
 namespace {
 
-SchedulerOptions checked(SchedulerOptions options) {
-  if (options.workers < 1 || options.workers > kMaxWorkers) {
-    throw std::invalid_argument{"tailrace: workers must be 1 to " + std::to_string(kMaxWorkers) + ", got " +
-                                std::to_string(options.workers)};
-  }
-  if (options.max_blocking < 1) throw std::invalid_argument{"tailrace: max_blocking must be at least 1"};
-  return options;
-}
+thread_local Scheduler* running_here = nullptr;
 
 }  // namespace
+
+Scheduler* Scheduler::of_this_thread() noexcept { return running_here; }
 
 Scheduler::Scheduler(SchedulerOptions options)
     : options_{checked(std::move(options))},
       clock_{options_.is_virtual ? static_cast<const base::Clock*>(&virtual_clock_) : &base::RealClock::instance()},
       keeper_{options_.keeper != nullptr ? options_.keeper : &null_keeper_},
-      idle_{options_.workers, options_.membarrier && base::membarrier_works()},
-      places_{idle_, options_.workers, !options_.is_virtual, options_.spin_ns},
+      cpus_{cpus_of_workers(options_.affinity, options_.max_workers, allowed_cpus())},
+      topology_{cpus_.empty() ? Topology{} : read_topology()},
+      workers_(static_cast<std::size_t>(options_.max_workers)),
+      idle_{options_.max_workers, options_.membarrier && base::membarrier_works()},
+      places_{idle_, options_.max_workers, !options_.is_virtual, options_.spin_ns},
       blocking_{options_.name, options_.max_blocking, keeper_->thread_hooks()},
       virtual_bag_{options_.seed},
-      watch_{options_.name + "-watch", lane_, idle_, *keeper_, *clock_, stopping_} {
-  for (int i = 0; i < options_.workers; ++i) {
-    workers_.push_back(std::make_unique<Worker>(*this, i, options_.seed * 1'000'003 + static_cast<std::uint64_t>(i)));
-  }
-}
+      crew_{options_.workers,
+            options_.max_workers,
+            {[this](int slot) { make_worker(slot); }, [this](int slot) { return worker(slot).name(); },
+             [this](int slot) { work(slot); }}},
+      watch_{options_.name + "-watch", lane_, idle_, *keeper_, *clock_, stopping_} {}
 
 Scheduler::~Scheduler() {
+  TAILRACE_CHECK(of_this_thread() != this, "a body must not destroy the scheduler that runs it");
   if (!stopping()) {
     if (!options_.is_virtual && started()) drain();
     stop_begin();
@@ -45,23 +44,41 @@ Scheduler::~Scheduler() {
   stop_wait(base::kNever);
 }
 
+void Scheduler::make_worker(int slot) {
+  const auto at = static_cast<std::size_t>(slot);
+  const std::uint64_t seed = options_.seed * 1'000'003 + static_cast<std::uint64_t>(slot);
+  workers_[at] = std::make_unique<Worker>(*this, slot, seed, StealOrder{slot, options_.max_workers, cpus_, topology_});
+}
+
+void Scheduler::work(int slot) {
+  running_here = this;
+  // Refused when the process's CPUs were changed since: it then runs where it may, only less near.
+  if (!cpus_.empty()) pin_this_thread(cpus_[static_cast<std::size_t>(slot)]);
+  worker(slot).loop();
+}
+
 void Scheduler::ensure_started() {
   if (!started()) start();
 }
 
 void Scheduler::start() {
-  const std::lock_guard lock{life_mutex_};
-  // relaxed: the mutex orders it
-  if (options_.is_virtual || started_.load(base::relaxed) || stopping()) return;
-  for (auto& worker : workers_) {
-    try {
-      threads_.emplace_back(worker->name(), [w = worker.get()] { w->loop(); });
-    } catch (const std::system_error&) {
-      if (threads_.empty()) throw;  // fewer workers than asked for still do all the work
-      break;
-    }
-  }
+  if (options_.is_virtual || stopping()) return;
+  crew_.start();
   started_.store(true, base::release);  // [S3] release: the threads exist. Pairs with [S1].
+}
+
+void Scheduler::resize(int workers) {
+  if (workers < 1 || workers > options_.max_workers) {
+    throw std::invalid_argument{
+        "tailrace: resize(workers) takes 1 to max_workers = " + std::to_string(options_.max_workers) + ", got " +
+        std::to_string(workers) + "; for more make the scheduler with a larger max_workers"};
+  }
+  if (crew_.resize(workers)) wake_surplus();
+}
+
+// Who sleeps must see that it is one too many.
+void Scheduler::wake_surplus() noexcept {
+  for (int slot = worker_count(); slot < crew_.slots(); ++slot) idle_.notify_one(slot);
 }
 
 void Scheduler::push_gated(Item* item) {
@@ -81,19 +98,35 @@ void Scheduler::push_blocking(Item* item) {
   if (!blocking_.submit(item)) item->complete(base::Outcome::kCancelled);
 }
 
-bool Scheduler::inject(const queue::Cell& cell) {
-  if (stopping() || !injection_.push(cell, idle_)) return false;
+Submitted Scheduler::inject(const queue::Cell& cell) {
+  if (stopping()) return Submitted::kStopped;
   ensure_started();
-  return true;
+  if (!injection_.push(cell, idle_)) return Submitted::kFull;
+  if (must_sweep()) run_own_closures();
+  return Submitted::kQueued;
+}
+
+// The workers may have looked for the last time before our push. Only what this thread submitted: it may hold a lock that
+// another's closure wants.
+void Scheduler::run_own_closures() {
+  Injection::Batch cells;
+  while (const std::size_t n = injection_.claim_own(cells)) {
+    for (std::size_t k = 0; k < n; ++k) Injection::run(cells[k], nullptr);
+    // [M1] release: what the closures did is seen by who drains. Pairs with [M2].
+    ran_by_submitters_.fetch_add(n, base::release);
+  }
 }
 
 bool Scheduler::all_injected_ran() const {
-  std::uint64_t ran = 0;
-  for (const auto& worker : workers_) ran += worker->counters_.injected.read_published();
+  std::uint64_t ran = ran_by_submitters_.load(base::acquire);  // [M2] acquire: pairs with [M1]
+  for (const auto& worker : workers()) ran += worker->counters_.injected.read_published();
   return ran >= injection_.pushed();
 }
 
 void Scheduler::drain() {
+  if (of_this_thread() == this) {
+    throw std::logic_error{"tailrace: drain() inside a body would wait for that body; call it from outside"};
+  }
   if (options_.is_virtual) {
     while (drive_once()) {
     }
@@ -108,46 +141,6 @@ void Scheduler::drain() {
   drainers_.fetch_sub(1, base::relaxed);  // relaxed: as above
 }
 
-// Ends what is left in the lane, unless a worker inside the gate will do it when it comes out.
-void Scheduler::sweep() {
-  while (lane_.has_items() && lane_.gate.can_acquire()) {
-    const Gate::Ticket ticket = lane_.gate.try_acquire();
-    if (ticket == 0) return;
-    while (Item* item = lane_.pop()) item->complete(base::Outcome::kCancelled);
-    lane_.note_leftover();
-    lane_.gate.release(ticket);
-  }
-}
-
-void Scheduler::stop_begin(bool cancel_blocking) {
-  stopping_.store(true, base::seq_cst);  // [S2] seq_cst: a pusher that does not see it is seen by the sweep below
-  if (const std::uint64_t closed = lane_.gate.closed_body()) lane_.gate.force_open(closed);
-  sweep();
-  sweep_open();
-  if (options_.is_virtual) {
-    virtual_bag_.complete_all(base::Outcome::kCancelled);
-    for (auto& worker : workers_) worker->complete_own();
-  }
-  blocking_.stop_begin(cancel_blocking);
-  idle_.notify_all();
-  watch_.wake();
-}
-
-bool Scheduler::stop_wait(std::int64_t deadline_ns) {
-  std::vector<Thread> threads;
-  {
-    const std::lock_guard lock{life_mutex_};
-    threads.swap(threads_);
-  }
-  watch_.move_thread_to(threads);
-  const bool blocking_ended = blocking_.stop_wait(deadline_ns);
-  std::erase_if(threads, [deadline_ns](Thread& thread) { return thread.join_until(deadline_ns); });
-  const std::lock_guard lock{life_mutex_};
-  // Who is late still uses this scheduler: kept, so that a later call, or the destructor, waits for it.
-  for (Thread& thread : threads) threads_.push_back(std::move(thread));
-  return blocking_ended && threads.empty();
-}
-
 // The virtual runtime: one thread, seeded choices.
 
 bool Scheduler::drive_once() {
@@ -155,7 +148,7 @@ bool Scheduler::drive_once() {
   const std::int64_t now = clock_->now_ns();
   if (watch_.timers().fire_due(now) > 0) return true;
   if (Item* item = virtual_bag_.take_blocking()) return item->run(nullptr), true;
-  const auto n = static_cast<std::uint32_t>(workers_.size());
+  const auto n = static_cast<std::uint32_t>(worker_count());
   const std::uint32_t first = virtual_bag_.random().below(n);
   for (std::uint32_t i = 0; i < n; ++i) {
     Worker& worker = *workers_[(first + i) % n];
@@ -167,7 +160,7 @@ bool Scheduler::drive_once() {
 std::int64_t Scheduler::next_event_ns() {
   std::int64_t next = watch_.timers().next_deadline_ns();
   const std::int64_t now = clock_->now_ns();
-  for (const auto& worker : workers_) {
+  for (const auto& worker : workers()) {
     if (worker->virtual_busy_until_ns > now) next = std::min(next, worker->virtual_busy_until_ns);
   }
   return next;

@@ -37,6 +37,8 @@ void* Thread::enter(void* argument) {
 // [T2] acquire: pairs with [T1].
 bool Thread::finished() const noexcept { return shared_->finished.load(base::acquire) != 0; }
 
+const std::string& Thread::name() const noexcept { return shared_->name; }
+
 bool Thread::join_until(std::int64_t deadline_ns) {
   if (pthread_equal(handle_, pthread_self()) != 0) return false;  // a body that stops what it runs on
   // [T2] acquire: pairs with [T1].

@@ -26,6 +26,7 @@ void Scheduler::push_to(int worker, Item* item) {
   if (!options_.is_virtual) {
     ensure_started();
     idle_.notify_one(worker);
+    if (crew_.is_beyond(worker)) crew_.recall(worker);  // resized meanwhile: it may have retired before our push
   }
   if (must_sweep()) sweep_open();
 }
@@ -42,7 +43,7 @@ void Scheduler::sweep_open() {
   };
   for (std::size_t c = 0; c < kPriorities; ++c) {
     end_all(open_.take_pushed(c), [&] { open_.forget(c); });
-    for (const auto& worker : workers_) {
+    for (const auto& worker : workers()) {
       Item* item = nullptr;
       for (queue::Steal how{}; (how = worker->open_[c].steal(item)) != queue::Steal::kEmpty;) {
         if (how != queue::Steal::kTaken) continue;
@@ -51,7 +52,7 @@ void Scheduler::sweep_open() {
       }
     }
   }
-  for (const auto& worker : workers_) {
+  for (const auto& worker : workers()) {
     end_all(worker->inbox_.take_pushed(), [&] { affine_pushed_.fetch_sub(1, base::relaxed); });  // relaxed: a statistic
   }
 }
@@ -63,11 +64,11 @@ LaneDepths Scheduler::lane_depths() const {
     return std::max<std::int64_t>(static_cast<std::int64_t>(pushed - taken), 0);
   };
   std::uint64_t affine_taken = 0;
-  for (const auto& worker : workers_) affine_taken += worker->counters_.affine.read();
+  for (const auto& worker : workers()) affine_taken += worker->counters_.affine.read();
   depths.affine = waiting(affine_pushed_.load(base::relaxed), affine_taken);  // relaxed: a statistic
   for (std::size_t c = 0; c < kPriorities; ++c) {
     std::uint64_t taken = 0;
-    for (const auto& worker : workers_) taken += worker->counters_.open[c].read();
+    for (const auto& worker : workers()) taken += worker->counters_.open[c].read();
     depths.open[c] = waiting(open_.pushed(c), taken);
   }
   return depths;

@@ -1,5 +1,7 @@
 #include "tailrace/sched/worker.hpp"
 
+#include <utility>
+
 #include "tailrace/base/cpus.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
@@ -17,19 +19,16 @@ std::int64_t spin_of(const SchedulerOptions& options) {
 
 }  // namespace
 
-Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed)
+Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed, StealOrder order)
     : scheduler_{scheduler},
       id_{id},
       name_{scheduler.options().name + "-w" + std::to_string(id)},
+      order_{std::move(order)},
       place_{scheduler.places().of_worker(id)},
       random_{seed},
       spin_{spin_of(scheduler.options()), scheduler.options().profile != Profile::kLatency} {}
 
-Progress Worker::step() {
-  if (!find_work()) return Progress::kWouldPark;
-  counters_.items.add();
-  return Progress::kRan;
-}
+Progress Worker::step() { return find_work() ? Progress::kRan : Progress::kWouldPark; }
 
 // The policy, in one glance: stay inside the gate while it has work; else what only this worker may do, open items of
 // high priority, own work, normal ones, the gated lane, what came from outside, what other workers have, what is forked
@@ -49,8 +48,7 @@ bool Worker::find_work() {
   if (item == nullptr && run_forked()) return true;
   if (item == nullptr) item = take_open(Priority::kLow);
   if (item == nullptr) return false;
-  found_work();
-  item->run(this);
+  run(item);
   return true;
 }
 
@@ -75,6 +73,13 @@ bool Worker::take_aged(Item*& item) {
   return false;
 }
 
+void Worker::run(Item* item) {
+  found_work();
+  doing_.store("an item", base::relaxed);  // relaxed: for the report of a stop
+  item->run(this);
+  counters_.items.add();
+}
+
 Item* Worker::take_gated() {
   GatedLane& lane = scheduler_.lane_;
   if (scheduler_.options_.is_virtual) return scheduler_.virtual_bag_.take_gated(lane);
@@ -83,10 +88,13 @@ Item* Worker::take_gated() {
     if ((ticket_ = lane.gate.try_acquire()) == 0) return nullptr;
     scheduler_.watch_.keep();
     found_work();  // before we may block: from here on this worker watches the lane, not the others
+    const std::int64_t before = base::monotonic_ns();
     scheduler_.keeper_->enter(*this);
     counters_.gate_entries.add();
     inside_gate_ = true;
     gate_entered_ns_ = base::monotonic_ns();
+    busy_since_ns_.store(busy_since_ns_.load(base::relaxed) + gate_entered_ns_ - before,
+                         base::relaxed);  // relaxed: own
   } else if (scheduler_.open_.used() && scheduler_.open_.sees(static_cast<std::size_t>(Priority::kHigh))) {
     return leave_gate(), nullptr;
   } else if (ticket_ == 0) {  // taken over during a long body: the other one drains now, unless it is in one too
@@ -171,17 +179,24 @@ Item* Worker::take_affine() {
 }
 
 bool Worker::take_injected() {
-  Injection::Batch cells;
-  const std::size_t n = scheduler_.injection_.claim(cells, scheduler_.worker_count(), random_);
-  if (n == 0) return false;
-  for (std::size_t k = 0; k < n; ++k) {
-    if (searching_ && !goes_on_searching(cells[k])) found_work();
-    Injection::kind(cells[k]).run(&cells[k][1], this);
+  std::size_t claimed = 0;
+  if (batch_next_ == batch_end_) {  // else this is a step inside a closure, and the rest of its batch comes first
+    claimed = scheduler_.injection_.claim(batch_, scheduler_.worker_count(), random_);
+    if (claimed == 0) return false;
+    batch_next_ = 0;
+    batch_end_ = claimed;
+  }
+  doing_.store("a closure", base::relaxed);  // relaxed: as above
+  std::size_t ran = 0;
+  for (; batch_next_ < batch_end_; ++ran) {
+    const queue::Cell& next = batch_[batch_next_++];
+    if (searching_ && !goes_on_searching(next)) found_work();
+    Injection::run(next, this);
   }
   counters_.batches.add();
-  counters_.injected.publish(n);
+  counters_.injected.publish(ran);
   // A small batch means that we are on the producer's heels, and each look takes its line away: let it get ahead.
-  if (n < Injection::kBatch / 2) {
+  if (claimed != 0 && claimed < Injection::kBatch / 2) {
     const std::int64_t until = base::monotonic_ns() + kHeadStartNs;
     while (base::monotonic_ns() < until) base::pause();
   }
@@ -197,38 +212,31 @@ bool Worker::goes_on_searching(const queue::Cell& next) {
   return now < search_ends_ns_;
 }
 
-Item* Worker::steal() {
-  const int n = scheduler_.worker_count();
-  if (n == 1) return nullptr;
-  const auto first = static_cast<int>(random_.below(static_cast<std::uint32_t>(n)));
-  for (int i = 0; i < n; ++i) {
-    const int victim = (first + i) % n;
-    if (victim == id_) continue;
-    Item* item = nullptr;
+// The oldest item of another worker's deque, which `deque_of` picks; the nearest victims first.
+template <class DequeOf>
+Item* Worker::steal_from(DequeOf&& deque_of) {
+  const int slots = scheduler_.crew_.slots();
+  if (slots == 1) return nullptr;
+  Item* item = nullptr;
+  std::uint64_t attempts = 0;
+  order_.each(slots, random_, [&](int victim) {
+    ++attempts;
+    auto& deque = deque_of(scheduler_.worker(victim));
     queue::Steal how{};
-    while ((how = scheduler_.worker(victim).deque_.steal(item)) == queue::Steal::kLost) base::pause();
-    if (how == queue::Steal::kTaken) {
-      counters_.steals.add();
-      return item;
-    }
-  }
-  return nullptr;
+    while ((how = deque.steal(item)) == queue::Steal::kLost) base::pause();
+    return how == queue::Steal::kTaken;
+  });
+  counters_.steal_attempts.add(attempts);
+  if (item != nullptr) counters_.steals.add();
+  return item;
+}
+
+Item* Worker::steal() {
+  return steal_from([](Worker& victim) -> auto& { return victim.deque_; });
 }
 
 Item* Worker::steal_open(Priority priority) {
-  const int n = scheduler_.worker_count();
-  if (n == 1) return nullptr;
-  const auto first = static_cast<int>(random_.below(static_cast<std::uint32_t>(n)));
-  for (int i = 0; i < n; ++i) {
-    Worker& victim = scheduler_.worker((first + i) % n);
-    if (&victim == this) continue;
-    auto& deque = victim.open_[static_cast<std::size_t>(priority)];
-    Item* item = nullptr;
-    queue::Steal how{};
-    while ((how = deque.steal(item)) == queue::Steal::kLost) base::pause();
-    if (how == queue::Steal::kTaken) return counters_.steals.add(), item;
-  }
-  return nullptr;
+  return steal_from([c = static_cast<std::size_t>(priority)](Worker& victim) -> auto& { return victim.open_[c]; });
 }
 
 // After all that was submitted a child of a fork-join call, whose forker runs it itself if nobody comes.
@@ -251,7 +259,7 @@ bool Worker::sees_open() const {
   if (!lane.used()) return false;
   for (std::size_t c = 0; c < kPriorities; ++c) {
     if (lane.sees(c)) return true;
-    for (const auto& worker : scheduler_.workers_) {
+    for (const auto& worker : scheduler_.workers()) {
       if (!worker->open_[c].empty()) return true;
     }
   }
@@ -262,7 +270,7 @@ bool Worker::sees_work() const {
   const GatedLane& lane = scheduler_.lane_;
   if (lane.has_items() && lane.gate.can_acquire()) return true;
   if (scheduler_.injection_.sees_work() || sees_open()) return true;
-  for (const auto& worker : scheduler_.workers_) {
+  for (const auto& worker : scheduler_.workers()) {
     if (!worker->deque_.empty()) return true;
   }
   return scheduler_.places_.sees_work();
@@ -278,16 +286,30 @@ void Worker::found_work() {
 
 void Worker::loop() {
   scheduler_.keeper_->worker_started(*this);
+  begin_busy();
   for (;;) {
-    if (step() == Progress::kRan) continue;
-    if (scheduler_.stopping()) break;
+    const bool ran = step() == Progress::kRan;
+    if (scheduler_.crew_.is_over(id_)) retire();
+    if (ran) continue;
+    if (scheduler_.stopping() && is_last_look()) break;
+    end_busy();
     wait_for_work();
+    begin_busy();
   }
+  end_busy();
   leave_gate();
   complete_own();
   scheduler_.keeper_->worker_stopping(*this);
+  scheduler_.crew_.left(id_);
 }
 
+// After the stop was seen: a submitter that did not see it pushed before, and so is seen now; others take theirs back.
+bool Worker::is_last_look() const {
+  scheduler_.idle_.order_pushers();
+  return !scheduler_.injection_.sees_work();
+}
+
+// At the end: what a stop has cut off.
 void Worker::complete_own() {
   place_.run_own();
   Item* item = nullptr;
@@ -296,6 +318,9 @@ void Worker::complete_own() {
     for (; open_[c].pop(item); counters_.open[c].add()) item->complete(base::Outcome::kCancelled);
   }
   for (; (item = inbox_.pop()) != nullptr; counters_.affine.add()) item->complete(base::Outcome::kCancelled);
+  if (!scheduler_.options_.is_virtual) return;
+  while (take_injected()) {
+  }
 }
 
 void Worker::wait_for_work() {
@@ -321,7 +346,8 @@ void Worker::wait_for_work() {
     idle.end_search();  // whoever relied on us is served by the look below
   }
   idle.prepare_park(id_);
-  if (sees_work() || scheduler_.must_sweep()) {  // a stop that does not wake us, as it saw no bit, is seen here
+  // A stop, or a resize, that does not wake us, as it saw no bit, is seen here.
+  if (sees_work() || scheduler_.must_sweep() || scheduler_.crew_.is_over(id_)) {
     idle.cancel_park(id_);
     searching_ = true;
     return;

@@ -119,6 +119,7 @@ TEST(a_worker_count_outside_the_limits_is_refused) {
   CHECK_THROWS(std::invalid_argument, sched::Scheduler{{.workers = 0}});
   CHECK_THROWS(std::invalid_argument, sched::Scheduler{{.workers = sched::kMaxWorkers + 1}});
   CHECK_THROWS(std::invalid_argument, sched::Scheduler{{.workers = 1, .max_blocking = 0}});
+  CHECK_THROWS(std::invalid_argument, sched::Scheduler{{.workers = 1, .affinity = sched::Affinity::list({})}});
 }
 
 std::vector<int> virtual_order(std::uint64_t seed) {

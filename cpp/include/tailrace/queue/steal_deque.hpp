@@ -93,6 +93,12 @@ class StealDeque {
   // [D8] seq_cst: a parker asks this last, after it has shown itself as a sleeper (docs/idle.md).
   bool empty() const noexcept { return top_.load(base::seq_cst) >= bottom_.load(base::seq_cst); }
 
+  // How many items, more or less. relaxed: a statistic.
+  std::int64_t backlog() const noexcept {
+    const std::int64_t n = bottom_.load(base::relaxed) - top_.load(base::relaxed);
+    return n > 0 ? n : 0;
+  }
+
  private:
   void grow_to(std::int64_t capacity) {
     rings_.push_back(std::make_unique<Ring>(capacity));

@@ -45,6 +45,7 @@ class BlockingLane {
   void stop_begin(bool cancel_queued);
   // Waits until `deadline_ns` (monotonic) for the threads to end; true when all have.
   bool stop_wait(std::int64_t deadline_ns);
+  std::vector<std::string> late() const;  // the names of threads that have not ended
 
   BlockingStatistics statistics() const;
 

@@ -104,6 +104,14 @@ class BasicIdle {
     if (asymmetric_ && !Atomics::membarrier()) Atomics::park(mine.word, kAsleep, 1'000'000);
   }
 
+  // For who has read a flag that pushers ask after their push: each push whose pusher did not see it is visible to us now.
+  void order_pushers() const noexcept {
+    // [E8] As in prepare_park, with the flag in place of the bit.
+    if (!asymmetric_ || Atomics::membarrier()) return;
+    const atomic<std::uint32_t> nobody{0};
+    Atomics::park(nobody, 0, 1'000'000);
+  }
+
   // Work was found after all. From here on this worker counts as searching: it was chosen by a waker, or it counts
   // itself, as whoever skipped a wake because of its last search relies on it for all the work that it now sees.
   void cancel_park(int id) noexcept {
@@ -135,7 +143,12 @@ class BasicIdle {
   std::int64_t chosen_ns(int id) const noexcept { return parking_[static_cast<std::size_t>(id)].chosen_ns; }
   WakeCost& cost() noexcept { return cost_; }
 
-  int searching() const noexcept { return searching_.load(base::relaxed); }  // relaxed: a statistic
+  int searching() const noexcept { return searching_.load(base::relaxed); }  // relaxed: a statistic, as is the next
+  int sleeping() const noexcept {
+    int asleep = 0;
+    for (const auto& group : sleepers_) asleep += __builtin_popcountll(group.load(base::relaxed));
+    return asleep;
+  }
 
  private:
   static constexpr std::uint32_t kAwake = 0;

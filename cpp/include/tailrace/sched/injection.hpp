@@ -31,6 +31,8 @@ class Injection {
     bool is_short;
   };
   static const Kind& kind(const queue::Cell& cell) noexcept { return *reinterpret_cast<const Kind*>(cell[0]); }
+  // Runs the closure in a cell; `worker` is null on a thread that is none.
+  static void run(const queue::Cell& cell, Worker* worker) { kind(cell).run(&cell[1], worker); }
 
   static constexpr std::size_t kBatch = 64;
   using Batch = std::array<queue::Cell, kBatch>;
@@ -46,7 +48,12 @@ class Injection {
   // Claims some of the oldest cells of one lane; returns how many (0: none, or another worker was faster).
   std::size_t claim(Batch& out, int workers, base::Random& random);
 
+  // Claims the oldest cells of this thread's own lane; 0 only when there is none.
+  std::size_t claim_own(Batch& out);
+
   bool sees_work() const;
+
+  std::int64_t backlog() const;  // how many cells wait, more or less
 
   // How many cells were pushed, by every thread, before this call.
   std::uint64_t pushed() const;

@@ -30,6 +30,7 @@ class Thread {
   bool join_until(std::int64_t deadline_ns);
 
   bool finished() const noexcept;
+  const std::string& name() const noexcept;
 
  private:
   struct Shared;

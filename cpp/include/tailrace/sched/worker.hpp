@@ -3,6 +3,7 @@
 // What      `step` finds and runs one item, or says that it would park. The thread loop is a wrapper around it.
 // Why       The virtual runtime drives many workers from one thread with the same code (docs/architecture.md).
 // Threads   step, loop, push: the worker's own thread (or the virtual driver). deque().steal, statistics: any thread.
+//           begin_blocking, end_blocking: see there.
 // Checked   tests/cpp/sched/test_scheduler.cpp, tests/stress/scheduler.cpp.
 #pragma once
 
@@ -10,15 +11,18 @@
 #include <cstdint>
 #include <string>
 
+#include "tailrace/base/clock.hpp"
 #include "tailrace/base/random.hpp"
 #include "tailrace/metrics/counter.hpp"
 #include "tailrace/queue/mpsc_queue.hpp"
 #include "tailrace/queue/steal_deque.hpp"
+#include "tailrace/sched/affinity.hpp"
 #include "tailrace/sched/gate.hpp"
 #include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/item.hpp"
 #include "tailrace/sched/place.hpp"
 #include "tailrace/sched/spin.hpp"
+#include "tailrace/sched/statistics.hpp"
 
 namespace tailrace::sched {
 
@@ -27,14 +31,17 @@ class Scheduler;
 enum class Progress : std::uint8_t { kRan, kWouldPark };
 
 struct WorkerCounters {
-  metrics::Counter items, steals, parks, wakes, gate_entries, busy_ns, injected, batches, spins, spins_paid;
+  metrics::Counter items;     // items that were run
+  metrics::Counter injected;  // closures that were run, be it as `boxed` items
+  metrics::Counter boxed, batches, steals, steal_attempts, parks, wakes, gate_entries, busy_ns,
+      spins, spins_paid;
   std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
   metrics::Counter affine;                         // items of its inbox that were run
 };
 
 class Worker {
  public:
-  Worker(Scheduler& scheduler, int id, std::uint64_t seed);
+  Worker(Scheduler& scheduler, int id, std::uint64_t seed, StealOrder order);
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -55,12 +62,22 @@ class Worker {
   // Leaves the gate, if it is held; for a body that must block without it.
   void leave_gate();
 
+  // Around a wait inside a body (a lock, a socket, a latch): another worker runs in this one's place meanwhile, if
+  // max_workers allows it, and takes over what this one has claimed. In pairs; called by the body.
+  void begin_blocking();
+  void end_blocking();
+  // The same for a body that says nothing: by a thread that knows that it overruns (a timer), and knows it to be inside.
+  void replace();
+  void end_replacement();
+
   int id() const noexcept { return id_; }
   const std::string& name() const noexcept { return name_; }
   Scheduler& scheduler() noexcept { return scheduler_; }
   Place& place() noexcept { return place_; }  // where this worker forks
   queue::StealDeque<Item*>& deque() noexcept { return deque_; }
+  const queue::StealDeque<Item*>& deque() const noexcept { return deque_; }
   WorkerCounters& counters() noexcept { return counters_; }
+  WorkerStatistics statistics() const;
   base::Random& random() noexcept { return random_; }
 
   void* keeper_state = nullptr;  // the gate keeper's own (a Python thread state)
@@ -73,12 +90,15 @@ class Worker {
 
   bool find_work();
   bool take_aged(Item*& item);
+  void run(Item* item);
   Item* take_gated();
   Item* take_open(Priority priority);
   Item* take_affine();
   bool take_injected();
   bool goes_on_searching(const queue::Cell& next);
   bool look_around(std::int64_t window_ns) const;
+  template <class DequeOf>
+  Item* steal_from(DequeOf&& deque_of);
   Item* steal();
   Item* steal_open(Priority priority);
   bool sees_open() const;
@@ -87,10 +107,23 @@ class Worker {
   bool sees_work() const;
   void found_work();
   void wait_for_work();
+  void retire();
+  bool is_last_look() const;
+  bool has_affine() const noexcept { return !inbox_.empty() || inbox_.turned_round(); }
+  void begin_busy() noexcept;
+  void end_busy() noexcept;
+
+  // What a stop says of a worker that does not end. relaxed: a recent value.
+  std::uint64_t items_run() const noexcept {
+    return counters_.items.read() + counters_.injected.read() - counters_.boxed.read();
+  }
+  const char* doing() const noexcept { return doing_.load(base::relaxed); }
+  std::int64_t body_since_ns() const noexcept;
 
   Scheduler& scheduler_;
   const int id_;
   const std::string name_;
+  const StealOrder order_;
   queue::StealDeque<Item*> deque_;
   std::array<queue::StealDeque<Item*>, kPriorities> open_{
       queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}, queue::StealDeque<Item*>{kFirstRing}};
@@ -106,6 +139,12 @@ class Worker {
   SpinWindow spin_;
   std::uint32_t looks_ = 0;  // for ageing
   std::int64_t gate_entered_ns_ = 0;
+
+  Injection::Batch batch_;  // closures that were claimed and not yet run
+  std::size_t batch_next_ = 0, batch_end_ = 0;
+  base::atomic<const char*> doing_{"nothing"};
+  base::atomic<std::int64_t> busy_since_ns_{base::kNever};  // never: it looks for work, or sleeps
+  base::atomic<std::uint64_t> busy_from_items_{0};  // how many items it had run by then
 };
 
 }  // namespace tailrace::sched
