@@ -7,13 +7,16 @@
 
 #include <structmember.h>
 
+#include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include "future.hpp"
 #include "run_block.hpp"
 #include "runtime.hpp"
+#include "stand_in.hpp"
 
 namespace tailrace::bindings {
 
@@ -23,16 +26,32 @@ namespace {
 
 RuntimeObject* self_of(PyObject* object) { return reinterpret_cast<RuntimeObject*>(object); }
 
+// None: anywhere; a text: one CPU each; a sequence: those CPUs.
+bool to_affinity(PyObject* given, sched::Affinity& affinity) {
+  if (given == Py_None) return true;
+  affinity = sched::Affinity::cores();
+  if (PyUnicode_Check(given)) return true;
+  affinity = sched::Affinity::list({});
+  const Ref cpus = Ref::steal(PySequence_Tuple(given));
+  for (Py_ssize_t i = 0; cpus && i < PyTuple_GET_SIZE(cpus.get()); ++i) {
+    affinity.cpus.push_back(static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(cpus.get(), i))));
+  }
+  return PyErr_Occurred() == nullptr;
+}
+
 int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
-  static const char* keywords[] = {"name", "workers", "max_pending", "max_blocking", "seed", "profile", nullptr};
+  static const char* keywords[] = {"name",         "workers", "max_workers", "affinity", "max_pending",
+                                   "max_blocking", "seed",    "profile",     nullptr};
   PyObject* name = nullptr;
   int workers = 0;
+  int max_workers = 0;
+  PyObject* affinity = nullptr;
   long long max_pending = 0;
   int max_blocking = 0;
   const char* profile = sched::name(sched::Profile::kBalanced);
   PyObject* seed = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiLiO|s:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
-                                   &max_pending, &max_blocking, &seed, &profile)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiiOLiO|s:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
+                                   &max_workers, &affinity, &max_pending, &max_blocking, &seed, &profile)) {
     return -1;
   }
   RuntimeObject* self = self_of(object);
@@ -42,6 +61,8 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   if (utf8 == nullptr) return -1;
   options.name = utf8;
   options.workers = workers;
+  options.max_workers = max_workers;
+  if (!to_affinity(affinity, options.affinity)) return -1;
   options.max_blocking = max_blocking;
   options.is_virtual = seed != Py_None;
   if (options.is_virtual) options.seed = PyLong_AsUnsignedLongLongMask(seed);
@@ -107,19 +128,46 @@ PyObject* runtime_submit(PyObject* object, PyObject* const* args, Py_ssize_t giv
   return submit_task(self, args, given, kwnames);
 }
 
-py::dict worker_statistics(sched::Worker& worker) {
-  auto& c = worker.counters();
+py::dict worker_statistics(const sched::WorkerStatistics& worker) {
   py::dict d;
-  d["name"] = worker.name();
-  d["items"] = c.items.read() + c.injected.read();
-  d["steals"] = c.steals.read();
-  d["parks"] = c.parks.read();
-  d["spins"] = c.spins.read();
-  d["spins_paid"] = c.spins_paid.read();
-  d["wakes"] = c.wakes.read();
-  d["gil_acquires"] = c.gate_entries.read();
-  d["busy_s"] = static_cast<double>(c.busy_ns.read()) * 1e-9;
+  d["name"] = worker.name;
+  d["items"] = worker.items;
+  d["injected"] = worker.injected;
+  d["steals"] = worker.steals;
+  d["steal_attempts"] = worker.steal_attempts;
+  d["parks"] = worker.parks;
+  d["spins"] = worker.spins;
+  d["spins_paid"] = worker.spins_paid;
+  d["wakes"] = worker.wakes;
+  d["gate_entries"] = worker.gate_entries;
+  d["busy_s"] = static_cast<double>(worker.busy_ns) * 1e-9;
   return d;
+}
+
+// What the scheduler has counted, by the names of sched/statistics.hpp.
+void add_scheduler_statistics(py::dict& d, const sched::Statistics& s) {
+  py::list workers;
+  for (const auto& worker : s.per_worker) workers.append(worker_statistics(worker));
+  d["workers"] = workers;
+  d["threads"] = s.threads;
+  d["spares"] = s.spares;
+  d["blocked"] = s.blocked;
+  d["searching"] = s.searching;
+  d["sleeping"] = s.sleeping;
+  d["timers_armed"] = s.timers_armed;
+  py::dict lanes;
+  lanes["gated"] = s.lanes.gated;
+  lanes["open"] = py::make_tuple(s.lanes.open[0], s.lanes.open[1], s.lanes.open[2]);
+  lanes["affine"] = s.lanes.affine;
+  lanes["injection"] = s.lanes.injection;
+  lanes["deques"] = s.lanes.deques;
+  d["lanes"] = lanes;
+  py::dict blocking;
+  blocking["threads"] = s.blocking.threads;
+  blocking["idle"] = s.blocking.idle;
+  blocking["queued"] = s.blocking.queued;
+  blocking["peak"] = s.blocking.peak;
+  d["blocking"] = blocking;
 }
 
 PyObject* runtime_statistics(PyObject* object, PyObject*) {
@@ -142,18 +190,7 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
     if (block->invited) ++queued;
   }
   d["queued"] = queued;
-  py::list workers;
-  for (int i = 0; i < self->scheduler().worker_count(); ++i) {
-    workers.append(worker_statistics(self->scheduler().worker(i)));
-  }
-  d["workers"] = workers;
-  const auto b = self->scheduler().blocking_statistics();
-  py::dict blocking;
-  blocking["threads"] = b.threads;
-  blocking["idle"] = b.idle;
-  blocking["queued"] = b.queued;
-  blocking["peak"] = b.peak;
-  d["blocking"] = blocking;
+  add_scheduler_statistics(d, self->scheduler().statistics());
   return d.release().ptr();
 }
 
@@ -240,7 +277,7 @@ PyObject* runtime_stop(PyObject* object, PyObject* args) {
                                     ? base::kNever
                                     : base::monotonic_ns() + static_cast<std::int64_t>(timeout_s * 1e9);
   PyThreadState* saved = PyEval_SaveThread();
-  const bool all = scheduler.stop_wait(deadline);
+  const bool all = scheduler.stop_wait(deadline).ended();
   PyEval_RestoreThread(saved);
   return PyBool_FromLong(all);
 }
@@ -293,6 +330,28 @@ PyObject* runtime_virtual_poll(PyObject* object, PyObject* fn) {
   Py_RETURN_NONE;
 }
 
+PyObject* runtime_resize(PyObject* object, PyObject* wanted) {
+  RuntimeObject* self = ready_self(object);
+  const long workers = PyLong_AsLong(wanted);
+  if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
+  const int before = self->scheduler().worker_count();
+  try {
+    self->scheduler().resize(static_cast<int>(std::clamp(workers, 0L, 1'000'000L)));
+  } catch (const std::invalid_argument& error) {
+    return PyErr_SetString(PyExc_ValueError, error.what()), nullptr;
+  } catch (const std::logic_error&) {
+    return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", self->name)), nullptr;
+  }
+  self->state->guest_slots += self->scheduler().worker_count() - before;  // as many guests as workers
+  relieve(self);  // all that are left may be waiting
+  Py_RETURN_NONE;
+}
+
+PyObject* runtime_max_workers(PyObject* object, void*) {
+  RuntimeObject* self = ready_self(object);
+  return self != nullptr ? PyLong_FromLong(self->scheduler().options().max_workers) : nullptr;
+}
+
 PyObject* runtime_workers(PyObject* object, void*) {
   RuntimeObject* self = ready_self(object);
   return self != nullptr ? PyLong_FromLong(self->scheduler().worker_count()) : nullptr;
@@ -304,6 +363,7 @@ PyMethodDef runtime_methods[] = {
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on the runtime and return its future."},
     {"statistics_raw", runtime_statistics, METH_NOARGS, "The ledger, the workers and the lanes, as a dictionary."},
     {"stuck_raw", runtime_stuck, METH_O, "stuck_raw($self, after_s, /)\n--\n\nBodies that have run for so long."},
+    {"resize_raw", runtime_resize, METH_O, "resize_raw($self, workers, /)\n--\n\nChange the number of workers."},
     {"drain_raw", runtime_drain, METH_O, "drain_raw($self, timeout_s, /)\n--\n\nWait until nothing is in flight."},
     {"stop_raw", runtime_stop, METH_VARARGS,
      "stop_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},
@@ -322,6 +382,7 @@ PyMemberDef runtime_members[] = {
 };
 PyGetSetDef runtime_getset[] = {
     {"workers", runtime_workers, nullptr, "How many workers it has.", nullptr},
+    {"max_workers", runtime_max_workers, nullptr, "How many it may have.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot runtime_slots[] = {

@@ -27,7 +27,15 @@ Frame::Frame(RuntimeObject* runtime_, RunBlock* block_, PyObject* task_, PyObjec
   top_frame = this;
 }
 
+void Frame::overrun() {
+  Frame* const taken = place();
+  if (replaced_ != nullptr || taken == nullptr || taken->runtime->is_virtual) return;
+  replaced_ = taken->worker;
+  replaced_->replace();
+}
+
 void Frame::leave() noexcept {
+  if (replaced_ != nullptr) replaced_->end_replacement();
   top_frame = outer;
   if (outer != nullptr) outer->innermost = true;
   if (next != nullptr) next->previous = previous;

@@ -25,6 +25,8 @@ struct Frame {
   // The body is about to wait, or has waited, for other work: others must be let in whatever was thought of it.
   void begin_wait();
   void end_wait();
+  // The body's run has passed its deadline, and the body goes on: another worker runs in its place until it ends.
+  void overrun();
   bool is_body() const noexcept { return block != nullptr || task != nullptr; }
   Frame* place() noexcept;  // the frame of the worker whose thread this is; null on other threads
   // Not a destructor: a thread that is ended at interpreter exit unwinds without the GIL and must not touch the list.
@@ -50,6 +52,7 @@ struct Frame {
   void step_aside();
   void step_back();
 
+  sched::Worker* replaced_ = nullptr;
   bool opened_ = false;
   std::uint64_t gate_ = 0;  // who had the permit when the body began
   int stepped_out_ = 0;

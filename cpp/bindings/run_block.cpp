@@ -326,6 +326,9 @@ void RunBlock::Deadline::fire() {
   if (real) attach_thread();
   block.armed = false;
   block.run.settle(base::Outcome::kTimedOut);
+  for (Frame* frame = all_frames; frame != nullptr; frame = frame->next) {
+    if (frame->block == &block) frame->overrun();
+  }
   block.run.release();
   if (real) detach_thread();
 }

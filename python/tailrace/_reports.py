@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from tailrace.runtime import Runtime
 
-__all__ = ["BlockingStatistics", "Health", "RuntimeStatistics", "StuckWorker", "WorkerStatistics"]
+__all__ = [
+    "BlockingStatistics",
+    "Health",
+    "LaneDepths",
+    "RuntimeStatistics",
+    "StuckWorker",
+    "WorkerStatistics",
+]
 
 T = TypeVar("T")
 
@@ -20,20 +27,39 @@ _NEARLY_FULL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatistics:
-    """Counters of one worker thread; `busy_s` is seconds spent in items.
+    """Counters of one worker thread.
 
-    `spins` says how often it looked for work before it slept, `spins_paid` how often it found some.
+    Attributes:
+        items: Pieces of work that it has run; `injected` of them came as closures from outside.
+        steals: Items that it took from another worker; `steal_attempts` counts the deques looked at for that.
+        parks: How often it went to sleep, and `wakes` how often it came back.
+        spins: How often it looked for work before it slept; `spins_paid` is how often it found some.
+        gate_entries: How often it took the GIL to drain the gated lane.
+        busy_s: Seconds in which it had work, waits for the GIL left out.
     """
 
     name: str
     items: int
+    injected: int
     steals: int
+    steal_attempts: int
     parks: int
     spins: int
     spins_paid: int
     wakes: int
-    gil_acquires: int
+    gate_entries: int
     busy_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDepths:
+    """Items that wait: `open` by priority (high, normal, low), `injection` closures, `deques` the workers' own."""
+
+    gated: int
+    open: tuple[int, int, int]
+    affine: int
+    injection: int
+    deques: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +79,13 @@ class RuntimeStatistics:
     Attributes:
         submitted: Root runs and tasks ever given to it; the six that follow are what became of them.
         late: Results that came after their run had ended, and were dropped.
-        queued: Items that wait for a worker.
-        profile: How long workers look for work before they sleep, as given to `Runtime`.
-        workers: One entry per worker.
+        queued: Runs that wait for a worker.
+        workers: One entry per worker that there ever was.
+        threads: Worker threads now, with the `spares`: retired ones that wait to be called up.
+        blocked: Workers inside a body that waits, or that has passed its run's deadline; each is replaced.
+        searching: Workers that look for work; `sleeping` ones are parked.
+        timers_armed: Deadlines and delays that have yet to fire.
+        lanes: What waits in each lane.
         blocking: The blocking lane.
     """
 
@@ -70,6 +100,13 @@ class RuntimeStatistics:
     queued: int
     profile: str
     workers: tuple[WorkerStatistics, ...]
+    threads: int
+    spares: int
+    blocked: int
+    searching: int
+    sleeping: int
+    timers_armed: int
+    lanes: LaneDepths
     blocking: BlockingStatistics
 
 
@@ -97,7 +134,8 @@ def runtime_statistics(runtime: Runtime) -> RuntimeStatistics:
     raw = runtime.statistics_raw()
     workers = tuple(pick(WorkerStatistics, worker) for worker in raw["workers"])
     blocking = pick(BlockingStatistics, raw["blocking"])
-    return pick(RuntimeStatistics, {**raw, "workers": workers, "blocking": blocking})
+    lanes = pick(LaneDepths, raw["lanes"])
+    return pick(RuntimeStatistics, {**raw, "workers": workers, "lanes": lanes, "blocking": blocking})
 
 
 def health(runtime: Runtime) -> Health:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -37,6 +38,10 @@ class Runtime(RuntimeCore):
 
     Args:
         workers: Worker threads; default min(CPU affinity, cgroup quota), or TAILRACE_WORKERS.
+        max_workers: Most worker threads that there may be: for `resize`, and for bodies that have passed their
+            run's deadline, each of which is replaced until it ends; default 4 * workers, at least 16 more.
+        affinity: Where the workers run: "none", "cores" (worker i on the i-th CPU that the process may use), or
+            CPU numbers, used in turn. Pinned workers steal from the nearest NUMA node first.
         max_pending: Runs and tasks held at once; more raise `Overloaded`.
         max_blocking: Most threads of the blocking lane, for steps with `blocking=True`.
         profile: How long a worker looks for work before it sleeps. "eco": not at all. "balanced": 15 µs,
@@ -57,6 +62,8 @@ class Runtime(RuntimeCore):
         self,
         *,
         workers: int | None = None,
+        max_workers: int | None = None,
+        affinity: Literal["none", "cores"] | Sequence[int] = "none",
         max_pending: int = 10_000,
         max_blocking: int = 512,
         profile: Literal["eco", "balanced", "latency"] = "balanced",
@@ -72,7 +79,10 @@ class Runtime(RuntimeCore):
         if workers is None:
             workers = default_workers() if clock is None else _VIRTUAL_WORKERS
         check_count("Runtime", "workers", workers, most=_MAX_WORKERS)
-        super().__init__(name, workers, max_pending, max_blocking, seed, profile)
+        if max_workers is not None:
+            check_count("Runtime", "max_workers", max_workers, most=_MAX_WORKERS)
+        most = -1 if max_workers is None else max_workers
+        super().__init__(name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile)
         self.max_pending = max_pending
         self.max_blocking = max_blocking
         self.profile = profile
@@ -100,6 +110,30 @@ class Runtime(RuntimeCore):
         """
         check_seconds("stuck", "after_s", after_s)
         return _reports.stuck(self, after_s)
+
+    def resize(self, workers: int) -> None:
+        """Change the number of workers while work goes on.
+
+        New ones start at once; one that is too many finishes what it runs, leaves the rest to the others and
+        sleeps until it is called again. May be called from any thread, from a step too.
+
+        Args:
+            workers: How many are wanted, 1 to `max_workers`.
+
+        Raises:
+            TypeError, ValueError: for a number of the wrong type or range.
+            RuntimeClosed: if the runtime is closed.
+
+        >>> import tailrace as tr
+        >>> with tr.Runtime(workers=1) as rt:
+        ...     rt.resize(4)
+        ...     rt.workers
+        4
+        """
+        check_count("resize", "workers", workers, most=self.max_workers)
+        if self.closed:
+            raise RuntimeClosed(f"runtime {self.name!r} is closed; make a new one: with tr.Runtime() as rt:")
+        self.resize_raw(workers)
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is in flight; return False if that takes more than `timeout_s` seconds."""
@@ -192,6 +226,21 @@ def default_workers() -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _MAX_WORKERS:
         raise ValueError(f"TAILRACE_WORKERS must be a whole number from 1 to {_MAX_WORKERS}, got {text!r}")
     return int(text)
+
+
+def _affinity_of(affinity: object) -> Literal["cores"] | tuple[int, ...] | None:
+    if affinity == "none":
+        return None
+    if affinity == "cores":
+        return "cores"
+    if isinstance(affinity, Sequence) and not isinstance(affinity, str):
+        cpus = tuple(affinity)
+        if all(isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < 1 << 16 for cpu in cpus):
+            return cpus
+    raise TypeError(
+        f'Runtime: affinity must be "none", "cores" or a sequence of CPU numbers, got {affinity!r}; '
+        'write affinity="cores" or affinity=[0, 1]'
+    )
 
 
 def _seed_of(clock: object) -> int:

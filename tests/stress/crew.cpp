@@ -70,7 +70,7 @@ TEST(workers_come_and_go_while_three_threads_submit_and_every_item_runs_once) {
   CHECK_EQ(closures.load(), 3 * each);
   CHECK(resizes > 0);
   while (scheduler.statistics().threads - scheduler.statistics().spares != 1) std::this_thread::yield();
-  CHECK_EQ(scheduler.statistics().deque_depth, 0);
+  CHECK_EQ(scheduler.statistics().lanes.deques, 0);
 }
 
 TEST(two_threads_may_resize_at_once) {

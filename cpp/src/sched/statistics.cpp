@@ -13,6 +13,8 @@ WorkerStatistics Worker::statistics() const {
   s.steal_attempts = counters_.steal_attempts.read();
   s.parks = counters_.parks.read();
   s.wakes = counters_.wakes.read();
+  s.spins = counters_.spins.read();
+  s.spins_paid = counters_.spins_paid.read();
   s.gate_entries = counters_.gate_entries.read();
   s.busy_ns = static_cast<std::int64_t>(counters_.busy_ns.read());
   const std::int64_t since = busy_since_ns_.load(base::relaxed);  // relaxed: a recent value
@@ -29,12 +31,10 @@ Statistics Scheduler::statistics() const {
   s.blocked = crew.blocked;
   for (const auto& worker : workers()) {
     s.per_worker.push_back(worker->statistics());
-    s.deque_depth += worker->deque().backlog();
   }
   s.lanes = lane_depths();
   s.searching = idle_.searching();
   s.sleeping = idle_.sleeping();
-  s.injection_depth = injection_.backlog();
   s.timers_armed = static_cast<std::int64_t>(watch_.timers().size());
   s.blocking = blocking_.statistics();
   return s;

@@ -71,6 +71,8 @@ LaneDepths Scheduler::lane_depths() const {
     for (const auto& worker : workers()) taken += worker->counters_.open[c].read();
     depths.open[c] = waiting(open_.pushed(c), taken);
   }
+  for (const auto& worker : workers()) depths.deques += worker->deque().backlog();
+  depths.injection = injection_.backlog();
   return depths;
 }
 

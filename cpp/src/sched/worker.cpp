@@ -219,7 +219,7 @@ Item* Worker::steal_from(DequeOf&& deque_of) {
   if (slots == 1) return nullptr;
   Item* item = nullptr;
   std::uint64_t attempts = 0;
-  order_.each(slots, random_, [&](int victim) {
+  const bool taken = order_.each(slots, random_, [&](int victim) {
     ++attempts;
     auto& deque = deque_of(scheduler_.worker(victim));
     queue::Steal how{};
@@ -227,7 +227,8 @@ Item* Worker::steal_from(DequeOf&& deque_of) {
     return how == queue::Steal::kTaken;
   });
   counters_.steal_attempts.add(attempts);
-  if (item != nullptr) counters_.steals.add();
+  if (!taken) return nullptr;  // an attempt that was lost may have left something in `item`
+  counters_.steals.add();
   return item;
 }
 

@@ -65,8 +65,9 @@ TEST(every_item_and_every_closure_is_counted_once_by_the_worker_that_ran_it) {
   CHECK_EQ(ran, injected + kItems);
   CHECK(gate_entries > 0);
   CHECK_EQ(parks, wakes);
-  CHECK_EQ(now.injection_depth, 0);
-  CHECK_EQ(now.deque_depth, 0);
+  CHECK_EQ(now.lanes.injection, 0);
+  CHECK_EQ(now.lanes.deques, 0);
+  CHECK_EQ(now.lanes.gated, 0);
   CHECK_EQ(now.blocking.queued, 0);
   CHECK_EQ(now.sleeping, 0);
   CHECK_EQ(now.threads, 0);
@@ -90,7 +91,7 @@ TEST(depths_threads_and_timers_are_those_of_the_moment) {
   const auto now = scheduler.statistics();
   CHECK_EQ(now.workers, 1);
   CHECK_EQ(now.threads, 1);
-  CHECK_EQ(now.injection_depth, 7);
+  CHECK_EQ(now.lanes.injection, 7);
   CHECK_EQ(now.timers_armed, 1);
   CHECK_EQ(now.sleeping, 0);
   CHECK(scheduler.cancel(timer));

@@ -24,6 +24,8 @@ struct WorkerStatistics {
   std::uint64_t steal_attempts = 0;  // deques looked at for that
   std::uint64_t parks = 0;
   std::uint64_t wakes = 0;
+  std::uint64_t spins = 0;  // looks for work before a sleep
+  std::uint64_t spins_paid = 0;  // those that found some
   std::uint64_t gate_entries = 0;
   std::int64_t busy_ns = 0;          // from each wake, or find, to the next look in vain; waits at the gate left out
 };
@@ -32,6 +34,9 @@ struct WorkerStatistics {
 struct LaneDepths {
   std::array<std::int64_t, kPriorities> open{};  // by class
   std::int64_t affine = 0;
+  std::int64_t gated = 0;
+  std::int64_t injection = 0;  // closures
+  std::int64_t deques = 0;     // of the workers, together
 };
 
 struct Statistics {
@@ -43,8 +48,6 @@ struct Statistics {
   int searching = 0;
   int sleeping = 0;
   LaneDepths lanes;
-  std::int64_t injection_depth = 0;  // closures that wait
-  std::int64_t deque_depth = 0;      // items in the workers' deques
   std::int64_t timers_armed = 0;
   BlockingStatistics blocking;
 };
