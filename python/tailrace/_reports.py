@@ -84,7 +84,7 @@ class RuntimeStatistics:
         threads: Worker threads now, with the `spares`: retired ones that wait to be called up.
         blocked: Workers inside a body that waits, or that has passed its run's deadline; each is replaced.
         searching: Workers that look for work; `sleeping` ones are parked.
-        timers_armed: Deadlines and delays that have yet to fire.
+        timers_armed: How often a deadline or delay was armed so far.
         lanes: What waits in each lane.
         blocking: The blocking lane.
     """

@@ -83,7 +83,8 @@ def test_work_goes_on_and_adds_up_while_workers_come_and_go(make_runtime):
 
 
 @pytest.mark.parametrize(
-    ("workers", "error"), [(0, ValueError), (-1, ValueError), (5, ValueError), (1.5, TypeError), (True, TypeError)]
+    ("workers", "error"),
+    [(0, ValueError), (-1, ValueError), (5, ValueError), (1.5, TypeError), (True, TypeError)],
 )
 def test_a_wrong_number_of_workers_is_refused_and_changes_nothing(make_runtime, workers, error):
     runtime = make_runtime(workers=2, max_workers=4)

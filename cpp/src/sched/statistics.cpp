@@ -35,7 +35,7 @@ Statistics Scheduler::statistics() const {
   s.lanes = lane_depths();
   s.searching = idle_.searching();
   s.sleeping = idle_.sleeping();
-  s.timers_armed = static_cast<std::int64_t>(watch_.timers().size());
+  s.timers_armed = watch_.timers().armings();
   s.blocking = blocking_.statistics();
   return s;
 }

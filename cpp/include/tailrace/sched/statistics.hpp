@@ -48,7 +48,7 @@ struct Statistics {
   int searching = 0;
   int sleeping = 0;
   LaneDepths lanes;
-  std::int64_t timers_armed = 0;
+  std::uint64_t timers_armed = 0;  // how often one was, so far
   BlockingStatistics blocking;
 };
 

@@ -175,6 +175,9 @@ class BasicTimers {
   // There was nobody to wake: the next armer tries again. relaxed: as there, it is a matter of one word.
   void nobody_sleeps() noexcept { sleeps_until_ns_.store(base::kNever, base::relaxed); }
 
+  // How often a timer was armed. relaxed: a statistic.
+  std::uint64_t armings() const noexcept { return armed_.load(base::relaxed); }
+
   // Owner: how many are armed.
   std::size_t size() {
     drain();
