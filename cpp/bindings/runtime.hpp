@@ -83,6 +83,8 @@ bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done);
 // -2 nothing will ever happen by itself.
 int drive_step(RuntimeObject* runtime, std::int64_t limit_ns);
 void raise_stalled(RuntimeObject* runtime);
+// Adds what the scheduler has counted, by the names of sched/statistics.hpp.
+void add_scheduler_statistics(py::dict& d, const sched::Statistics& s);
 
 template <class Done>
 bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done) {

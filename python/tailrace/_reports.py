@@ -53,7 +53,7 @@ class WorkerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class LaneDepths:
-    """Items that wait: `open` by priority (high, normal, low), `injection` closures, `deques` the workers' own."""
+    """Items that wait: `open` by priority (high, normal, low), `injection` closures, `deques` of workers."""
 
     gated: int
     open: tuple[int, int, int]

@@ -38,10 +38,10 @@ class Runtime(RuntimeCore):
 
     Args:
         workers: Worker threads; default min(CPU affinity, cgroup quota), or TAILRACE_WORKERS.
-        max_workers: Most worker threads that there may be: for `resize`, and for bodies that have passed their
+        max_workers: Most worker threads there may be: for `resize`, and for bodies that have passed their
             run's deadline, each of which is replaced until it ends; default 4 * workers, at least 16 more.
-        affinity: Where the workers run: "none", "cores" (worker i on the i-th CPU that the process may use), or
-            CPU numbers, used in turn. Pinned workers steal from the nearest NUMA node first.
+        affinity: Where workers run: "none", "cores" (worker i on the i-th CPU the process may use), or CPU
+            numbers, used in turn. Pinned workers steal from the nearest NUMA node first.
         max_pending: Runs and tasks held at once; more raise `Overloaded`.
         max_blocking: Most threads of the blocking lane, for steps with `blocking=True`.
         profile: How long a worker looks for work before it sleeps. "eco": not at all. "balanced": 15 µs,

@@ -143,7 +143,7 @@ struct Submits {
 
 TEST(a_closure_that_was_taken_runs_once_whenever_the_stop_comes) {
   prove<Submits<Slip::kNone>>("a worker, a submitter, a stop", {.preemptions = 3, .stale_loads = 2});
-  prove<Submits<Slip::kNone, Publish::kReleased>>("a submitter without a fence", {.preemptions = 3, .stale_loads = 2});
+  prove<Submits<Slip::kNone, Publish::kReleased>>("a submitter without a fence", {.preemptions = 2, .stale_loads = 2});
   prove<Submits<Slip::kNone>>("a worker, a submitter, a stop", {.random = 100'000});
 }
 

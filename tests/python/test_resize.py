@@ -1,4 +1,4 @@
-"""Workers come and go: resize, replacements for bodies that overrun, affinity, and what statistics say of it."""
+"""Workers come and go: resize, replacements for bodies that overrun, affinity, and their statistics."""
 
 from __future__ import annotations
 

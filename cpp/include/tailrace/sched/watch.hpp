@@ -31,6 +31,7 @@ class Watch {
   void arm(Timer& timer, std::int64_t deadline_ns);
   bool cancel(Timer& timer) { return timers_.cancel(timer); }
   Timers& timers() noexcept { return timers_; }
+  const Timers& timers() const noexcept { return timers_; }
 
   // A worker has entered the gate: somebody must notice if it never comes out of a body that was thought short.
   void keep();
