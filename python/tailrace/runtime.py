@@ -82,7 +82,9 @@ class Runtime(RuntimeCore):
         if max_workers is not None:
             check_count("Runtime", "max_workers", max_workers, most=_MAX_WORKERS)
         most = -1 if max_workers is None else max_workers
-        super().__init__(name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile)
+        super().__init__(
+            name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile
+        )
         self.max_pending = max_pending
         self.max_blocking = max_blocking
         self.profile = profile

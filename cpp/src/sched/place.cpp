@@ -109,9 +109,17 @@ Place& Places::at(int id) noexcept {
   return *guests_[static_cast<std::size_t>(id - workers)].load(base::relaxed);  // relaxed: the number came by [F3]
 }
 
-int Places::count() const noexcept {
+// [F6] seq_cst: a parker's last look covers the place of each worker that has pushed before it showed itself.
+int Places::used() const noexcept { return used_.load(base::seq_cst); }
+
+int Places::guests() const noexcept {
   // [F6] acquire: pairs with the release in `enter`.
-  return static_cast<int>(workers_.size() + guest_count_.load(base::acquire));
+  return static_cast<int>(guest_count_.load(base::acquire));
+}
+
+// The k-th of the places in use: workers first.
+Place& Places::nth(int k, int used) noexcept {
+  return k < used ? of_worker(k) : at(k - used + static_cast<int>(workers_.size()));
 }
 
 Place* Places::enter() {
@@ -139,10 +147,10 @@ void Places::leave(Place& place) noexcept {
 }
 
 Forked* Places::steal_any(Place& thief, base::Random& random, Place*& owner) noexcept {
-  const int n = count();
+  const int workers = used(), n = workers + guests();
   const auto first = static_cast<int>(random.below(static_cast<std::uint32_t>(n)));
   for (int i = 0; i < n; ++i) {
-    Place& victim = at((first + i) % n);
+    Place& victim = nth((first + i) % n, workers);
     if (&victim == &thief) continue;
     Forked* child = nullptr;
     queue::Steal how{};
@@ -156,9 +164,9 @@ Forked* Places::steal_any(Place& thief, base::Random& random, Place*& owner) noe
 
 bool Places::sees_work() noexcept {
   if (!shares_) return false;
-  const int n = count();
+  const int workers = used(), n = workers + guests();
   for (int i = 0; i < n; ++i) {
-    Place& place = at(i);
+    Place& place = nth(i, workers);
     place.deque_.want();
     if (!place.deque_.nothing_public()) return true;
   }

@@ -45,6 +45,7 @@ Scheduler::~Scheduler() {
 }
 
 void Scheduler::make_worker(int slot) {
+  places_.use(slot + 1);
   const auto at = static_cast<std::size_t>(slot);
   const std::uint64_t seed = options_.seed * 1'000'003 + static_cast<std::uint64_t>(slot);
   workers_[at] = std::make_unique<Worker>(*this, slot, seed, StealOrder{slot, options_.max_workers, cpus_, topology_});

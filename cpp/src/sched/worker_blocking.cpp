@@ -51,6 +51,7 @@ void Worker::end_replacement() {
 // One too many: gives back what others could be waiting for, sleeps as a spare, and comes back as if newly started.
 void Worker::retire() {
   if (has_affine()) return;  // nobody else may do it
+  place_.run_own();          // left by the last body: nobody else sees it
   leave_gate();
   if (!scheduler_.crew_.retire(id_)) return;
   // Who skipped a wake because of us, as a searcher or as one awake, did so before this look (docs/idle.md).

@@ -26,7 +26,7 @@ struct SchedulerOptions {
   Affinity affinity = {};  // where they run
   int max_blocking = 512;  // threads of the blocking lane
   Profile profile = Profile::kBalanced;  // how long a worker looks for work before it parks; eco: not at all
-  std::int64_t spin_ns = -1;             // the same in nanoseconds, instead of the profile's
+  std::int64_t spin_ns = -1;  // the same in nanoseconds, instead of the profile's
   std::int64_t slice_ns = 1'000'000;  // how long a worker drains behind the gate before it lets others in
   std::uint64_t seed = 0x7a11;
   bool membarrier = true;  // use it where the system has it; false: sequentially consistent stores

@@ -125,6 +125,12 @@ class Places {
   // `shares`: false in the virtual runtime, where one thread does all.
   Places(Idle& idle, int workers, bool shares, std::int64_t spin_ns);
 
+  // From now on the first `slots` workers may fork; the places of the others are looked at by nobody.
+  void use(int slots) noexcept {
+    // relaxed: one thread at a time says so. [F6] seq_cst: before that worker can push.
+    if (slots > used_.load(base::relaxed)) used_.store(slots, base::seq_cst);
+  }
+
   Place& of_worker(int id) noexcept { return *workers_[static_cast<std::size_t>(id)]; }
   Place& at(int id) noexcept;
 
@@ -153,12 +159,15 @@ class Places {
   void notify() noexcept {
     if (shares_) idle_.notify();
   }
-  int count() const noexcept;
+  int used() const noexcept;
+  int guests() const noexcept;
+  Place& nth(int k, int used) noexcept;
 
   Idle& idle_;
   const bool shares_;
   const std::int64_t spin_ns_;
   std::vector<std::unique_ptr<Place>> workers_;
+  base::atomic<int> used_{0};  // workers that may have forked
   std::mutex guests_mutex_;  // to make a place, once
   std::vector<std::unique_ptr<Place>> guest_owners_;
   std::array<base::atomic<Place*>, kMaxGuests> guests_{};

@@ -33,8 +33,7 @@ enum class Progress : std::uint8_t { kRan, kWouldPark };
 struct WorkerCounters {
   metrics::Counter items;     // items that were run
   metrics::Counter injected;  // closures that were run, be it as `boxed` items
-  metrics::Counter boxed, batches, steals, steal_attempts, parks, wakes, gate_entries, busy_ns,
-      spins, spins_paid;
+  metrics::Counter boxed, batches, steals, steal_attempts, parks, wakes, gate_entries, busy_ns, spins, spins_paid;
   std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
   metrics::Counter affine;                         // items of its inbox that were run
 };
