@@ -91,19 +91,28 @@ TEST(a_worker_that_retires_leaves_the_items_of_its_deque_to_the_others) {
     void drop() override {}
     std::latch* left = nullptr;
   };
+  struct Busy final : sched::Item {
+    void run(Worker*) override {
+      here.count_down();
+      go.wait();
+    }
+    void complete(base::Outcome) override { CHECK(false); }
+    void drop() override {}
+    std::latch here{1}, go{1};
+  };
   std::deque<Counted> items(100);
   std::latch left{100};
   for (Counted& item : items) item.left = &left;
-  Held other;
+  Busy first;
   Scheduler scheduler{{.workers = 2}};
-  other.submit_to(scheduler);
-  other.here.wait();
+  scheduler.push_to(0, &first);  // the first worker keeps its place, so the second one is too many
+  first.here.wait();
   hand(scheduler, [&](Worker* worker) {
     for (Counted& item : items) worker->push(&item);
-    worker->scheduler().resize(1);  // the other one is inside a body, so this one retires, with a full deque
+    worker->scheduler().resize(1);  // this one retires, with a full deque
   });
   until([&] { return spares(scheduler) == 1; });
-  other.go.count_down();
+  first.go.count_down();
   left.wait();
 }
 
