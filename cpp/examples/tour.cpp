@@ -183,6 +183,69 @@ void blocking_work() {
   require(late.ended == 2, "an item that comes after stop is completed as cancelled");
 }
 
+class Errand final : public tailrace::Item {
+ public:
+  void run(tailrace::Worker*) override { how = Outcome::kOk; }
+  void complete(Outcome outcome) override { how = outcome; }  // came too late, or the scheduler stopped
+  void drop() override {}
+  Outcome how = Outcome::kPending;
+};
+
+void items_with_deadlines() {
+  tailrace::Scheduler scheduler{{.workers = 1, .is_virtual = true}};
+  Errand later, soon, late;
+  scheduler.push_deadline_in(&later, 0.050);
+  scheduler.push_deadline_in(&soon, 0.020);
+  scheduler.drive_once();
+  require(soon.how == Outcome::kOk && later.how == Outcome::kPending, "the earliest deadline goes first");
+  scheduler.push_deadline_in(&late, 0.001);
+  scheduler.virtual_clock().advance_to(scheduler.clock().now_ns() + 2'000'000);
+  while (scheduler.drive_once()) {
+  }
+  require(late.how == Outcome::kTimedOut && later.how == Outcome::kOk, "what comes too late is not run");
+  require(scheduler.lane_depths().late == 1, "and is counted");
+}
+
+void gates() {
+  tailrace::Scheduler scheduler{{.workers = 4, .is_virtual = true}};
+  tailrace::PermitLane& licence = scheduler.make_gate({.name = "licence", .width = 2, .max_waiting = 1});
+  Errand first, second, third, fourth;
+  require(licence.push(&first) && licence.push(&second) && licence.push(&third), "two inside, one waits");
+  require(!licence.push(&fourth), "the item that is refused stays the caller's");
+  const tailrace::GateStatistics s = licence.statistics();
+  require(s.inside == 2 && s.waiting == 1 && s.refused == 1, "that is counted");
+  while (scheduler.drive_once()) {
+  }
+  require(third.how == Outcome::kOk && fourth.how == Outcome::kPending, "who waited comes in");
+  require_throws<std::invalid_argument>([&] { scheduler.make_gate({.width = 0}); }, "a gate lets in one at least");
+}
+
+// Each push and each raise that returns true comes back once: as run_once, complete_once or drop.
+class Report final : public tailrace::RaisableItem {
+ public:
+  void run_once(tailrace::Worker*) override { done = true, --entries; }
+  void complete_once(Outcome) override { --entries; }
+  void drop() override { --entries; }
+  void retain() override { ++entries; }
+  std::atomic<int> entries{1};  // at 0 nobody has it any more
+  bool done = false;
+};
+
+void raised_items() {
+  tailrace::Scheduler scheduler{{.workers = 1, .is_virtual = true}};
+  Errand before;
+  Report report;
+  report.priority = tailrace::Priority::kLow;
+  scheduler.push(&before);
+  scheduler.push(&report);
+  require(report.raise(scheduler, tailrace::Priority::kHigh), "it is queued, and of lower priority");
+  scheduler.drive_once();
+  require(report.done && before.how == Outcome::kPending, "a raised item overtakes");
+  while (scheduler.drive_once()) {
+  }
+  require(report.entries == 0 && !report.raise(scheduler, tailrace::Priority::kHigh), "what has run is not raised");
+}
+
 // Called once, at or after its time, on the timers' thread: it must not wait.
 class Alarm final : public tailrace::Timer {
  public:
@@ -314,6 +377,9 @@ int main() {
   refusals();
   failures();
   blocking_work();
+  items_with_deadlines();
+  gates();
+  raised_items();
   timers();
   stopping();
   virtual_time();

@@ -28,12 +28,13 @@ struct Started {
 // One thread's tasks. What it made must outlive the scheduler's work on it, so the round keeps the producers.
 class Producer {
  public:
-  Producer(sched::Scheduler& scheduler, flow::Runner& runner, flow::Runner& narrow, Ledger& ledger, std::uint64_t seed)
-      : scheduler_{scheduler}, runners_{&runner, &narrow}, ledger_{ledger}, random_{seed} {}
+  Producer(sched::Scheduler& scheduler, flow::Runner& runner, flow::Runner& narrow, sched::PermitLane& gate,
+           Ledger& ledger, std::uint64_t seed)
+      : scheduler_{scheduler}, runners_{&runner, &narrow}, gate_{gate}, ledger_{ledger}, random_{seed} {}
 
   void produce() {
     for (int i = 0; i < kEach; ++i) {
-      switch (random_.below(10)) {
+      switch (random_.below(13)) {
         case 0:
           submit_closure();
           break;
@@ -57,6 +58,15 @@ class Producer {
           break;
         case 7:
           arm_timer();
+          break;
+        case 8:
+          fork();
+          break;
+        case 9:
+          push_deadline();
+          break;
+        case 10:
+          push_through_gate();
           break;
         default:
           cancel_something();
@@ -100,6 +110,14 @@ class Producer {
   void push_to_one() {
     const int worker = static_cast<int>(random_.below(static_cast<std::uint32_t>(scheduler_.worker_count())));
     scheduler_.push_to(worker, &item(false));
+  }
+  void push_deadline() {
+    const std::int64_t in[] = {-1, 20'000, 1'000'000'000};
+    scheduler_.push_deadline(&item(false), scheduler_.clock().now_ns() + in[random_.below(3)]);
+  }
+  void push_through_gate() {
+    test::UnitItem& made = item(false);
+    if (!gate_.push(&made)) made.end(Outcome::kRejected);
   }
   test::UnitRequest& request() {
     test::UnitRequest& made = requests_.emplace_back();
@@ -168,6 +186,7 @@ class Producer {
 
   sched::Scheduler& scheduler_;
   std::array<flow::Runner*, 2> runners_;
+  sched::PermitLane& gate_;
   Ledger& ledger_;
   base::Random random_;
   std::deque<test::Unit> units_;
@@ -188,8 +207,10 @@ void play(std::uint64_t seed, bool stops, Ledger& ledger) {
                                 .max_blocking = 4,
                                 .spin_ns = random.below(2) == 0 ? 0 : 5'000}};
     flow::Runner runner{plan, scheduler}, narrow{plan, scheduler, {.max_in_flight = 3}};
+    const int width = 1 + static_cast<int>(random.below(3));
+    sched::PermitLane& gate = scheduler.make_gate({.width = width, .slice_ns = 20'000, .max_waiting = 200});
     for (std::uint64_t p = 0; p < kProducers; ++p) {
-      producers.emplace_back(scheduler, runner, narrow, ledger, seed * 101 + p);
+      producers.emplace_back(scheduler, runner, narrow, gate, ledger, seed * 101 + p);
     }
     std::vector<std::thread> threads;
     for (Producer& producer : producers) threads.emplace_back([&producer] { producer.produce(); });

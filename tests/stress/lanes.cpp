@@ -7,6 +7,7 @@
 
 #include "../cpp/harness.hpp"
 #include "tailrace/base/random.hpp"
+#include "tailrace/sched/raisable.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace {
@@ -93,6 +94,102 @@ TEST(a_stop_in_the_middle_ends_every_open_and_affine_item_once) {
     }
     CHECK_EQ(left.load(), 0);
   }
+}
+
+TEST(items_with_deadlines_from_three_threads_end_once_run_or_timed_out) {
+  const int each = amount(30'000);
+  std::deque<Open> items(static_cast<std::size_t>(3 * each));
+  std::atomic<int> left{3 * each};
+  sched::Scheduler scheduler{{.workers = 3, .spin_ns = 2'000}};
+  std::vector<std::thread> producers;
+  for (int p = 0; p < 3; ++p) {
+    producers.emplace_back([&, p] {
+      base::Random random{test::seed() + static_cast<std::uint64_t>(p)};
+      for (int i = 0; i < each; ++i) {
+        Open& item = items[static_cast<std::size_t>(p * each + i)];
+        item.left = &left;
+        item.pauses = random.below(50) == 0 ? 500 : 1;
+        scheduler.push_deadline_in(&item, 1e-6 * random.below(20'000));
+      }
+    });
+  }
+  for (auto& producer : producers) producer.join();
+  while (left.load() != 0) std::this_thread::yield();
+  for (Open& item : items) CHECK_EQ(item.times.load(), 1);
+  CHECK(scheduler.lane_depths().deadline == 0);
+}
+
+TEST(a_stop_in_the_middle_ends_every_item_of_the_deadline_lane_and_of_the_gates_once) {
+  for (int round = 0; round < amount(300); ++round) {
+    std::deque<Open> items(600);
+    std::atomic<int> left{600};
+    {
+      sched::Scheduler scheduler{{.workers = 3, .spin_ns = 1'000}};
+      sched::PermitLane& gate = scheduler.make_gate({.width = 2, .slice_ns = 5'000});
+      std::vector<std::thread> producers;
+      for (std::size_t p = 0; p < 2; ++p) {
+        producers.emplace_back([&, p] {
+          for (std::size_t i = 0; i < 300; ++i) {
+            Open& item = items[p * 300 + i];
+            item.left = &left;
+            if (i % 2 == 0) {
+              scheduler.push_deadline_in(&item, 1.0);
+            } else if (!gate.push(&item)) {
+              CHECK(false);
+            }
+          }
+        });
+      }
+      if (round % 2 == 0) std::this_thread::yield();
+      scheduler.stop_begin();
+      for (auto& producer : producers) producer.join();
+      CHECK(scheduler.stop_wait(base::kNever));
+    }
+    CHECK_EQ(left.load(), 0);
+  }
+}
+
+struct Raised final : sched::RaisableItem {
+  void run_once(sched::Worker*) override { once(); }
+  void complete_once(base::Outcome) override { once(); }
+  void retain() override { references.fetch_add(1); }
+  void drop() override { give_back(); }
+  void once() {
+    times.fetch_add(1);
+    give_back();
+  }
+  void give_back() {
+    if (references.fetch_sub(1) == 1) left->fetch_sub(1);
+  }
+  std::atomic<int> references{3};  // the push, and two that raise
+  std::atomic<int> times{0};
+  std::atomic<int>* left = nullptr;
+};
+
+TEST(items_that_two_threads_raise_run_once_and_every_entry_comes_back) {
+  const int count = amount(30'000);
+  std::deque<Raised> items(static_cast<std::size_t>(count));
+  std::atomic<int> left{count}, pushed{0};
+  sched::Scheduler scheduler{{.workers = 3, .spin_ns = 2'000}};
+  std::vector<std::thread> raisers;
+  for (const sched::Priority to : {sched::Priority::kNormal, sched::Priority::kHigh}) {
+    raisers.emplace_back([&, to] {
+      for (int i = 0; i < count; ++i) {
+        while (pushed.load() <= i) std::this_thread::yield();
+        items[static_cast<std::size_t>(i)].raise(scheduler, to);
+        items[static_cast<std::size_t>(i)].give_back();
+      }
+    });
+  }
+  for (Raised& item : items) {
+    item.left = &left;
+    item.priority = sched::Priority::kLow;
+    scheduler.push(&item);
+    pushed.fetch_add(1);
+  }
+  for (auto& raiser : raisers) raiser.join();
+  while (left.load() != 0) std::this_thread::yield();
+  for (Raised& item : items) CHECK_EQ(item.times.load(), 1);
 }
 
 TEST(open_items_that_wait_for_each_other_find_enough_workers) {

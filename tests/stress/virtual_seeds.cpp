@@ -28,6 +28,7 @@ class World {
   explicit World(std::uint64_t seed)
       : random_{seed},
         scheduler_{{.workers = 1 + static_cast<int>(random_.below(4)), .seed = seed, .is_virtual = true}},
+        gate_{scheduler_.make_gate({.width = 1 + static_cast<int>(random_.below(2)), .max_waiting = 3})},
         graph_{1 + random_.below(12)},
         plan_{make_plan()},
         runner_{plan_, scheduler_, {.max_in_flight = random_.below(2) == 0 ? 0 : 1 + random_.below(4)}} {}
@@ -153,13 +154,18 @@ class World {
     item.cost_ns = some_ns();
     item.priority = static_cast<sched::Priority>(random_.below(sched::kPriorities));
     if (random_.below(2) == 0) test::set_deadline(item, now() + some_ns());
-    switch (random_.below(4)) {
+    switch (random_.below(6)) {
       case 0:
         return scheduler_.push(&item);
       case 1:
         return scheduler_.push_gated(&item);
       case 2:
         return scheduler_.push_blocking(&item);
+      case 3:
+        return scheduler_.push_deadline(&item, now() + some_ns());
+      case 4:
+        if (!gate_.push(&item)) item.complete(Outcome::kRejected);
+        return;
       default:
         return scheduler_.push_to(
             static_cast<int>(random_.below(static_cast<std::uint32_t>(scheduler_.worker_count()))), &item);
@@ -200,6 +206,7 @@ class World {
   std::vector<std::vector<int>> before_;
   base::Random random_;
   sched::Scheduler scheduler_;
+  sched::PermitLane& gate_;
   const std::uint32_t graph_;
   const flow::Plan plan_;
   flow::Runner runner_;

@@ -16,6 +16,8 @@
 #include "tailrace/sched/fork_join.hpp"
 #include "tailrace/sched/item.hpp"
 #include "tailrace/sched/parallel.hpp"
+#include "tailrace/sched/permit_lane.hpp"
+#include "tailrace/sched/raisable.hpp"
 #include "tailrace/sched/scheduler.hpp"
 #include "tailrace/sched/task_group.hpp"
 #include "tailrace/sched/timers.hpp"
@@ -25,7 +27,12 @@ namespace tailrace {
 
 // The workers, and the ways in.
 using base::kNever;
-using sched::Item;  // work as an object, for the gated and the blocking lane
+using sched::GateOptions;
+using sched::GateStatistics;
+using sched::Item;  // work as an object, for every lane
+using sched::PermitLane;  // what Scheduler::make_gate returns
+using sched::Priority;
+using sched::RaisableItem;
 using sched::Scheduler;
 using sched::SchedulerOptions;
 using sched::Timer;

@@ -25,6 +25,7 @@ Scheduler::Scheduler(SchedulerOptions options)
       cpus_{cpus_of_workers(options_.affinity, options_.max_workers, allowed_cpus())},
       topology_{cpus_.empty() ? Topology{} : read_topology()},
       workers_(static_cast<std::size_t>(options_.max_workers)),
+      deadline_{options_.max_workers},
       idle_{options_.max_workers, options_.membarrier && base::membarrier_works()},
       places_{idle_, options_.max_workers, !options_.is_virtual, options_.spin_ns},
       blocking_{options_.name, options_.max_blocking, keeper_->thread_hooks()},

@@ -22,6 +22,8 @@ void Scheduler::stop_begin(bool cancel_blocking) {
   if (const std::uint64_t closed = lane_.gate.closed_body()) lane_.gate.force_open(closed);
   sweep();
   sweep_open();
+  sweep_deadline();
+  end_gates();
   if (options_.is_virtual) {
     virtual_bag_.complete_all(base::Outcome::kCancelled);
     for (const auto& worker : workers()) worker->complete_own();

@@ -30,15 +30,18 @@ Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed, StealOrder orde
 
 Progress Worker::step() { return find_work() ? Progress::kRan : Progress::kWouldPark; }
 
-// The policy, in one glance: stay inside the gate while it has work; else what only this worker may do, open items of
-// high priority, own work, normal ones, the gated lane, what came from outside, what other workers have, what is forked
-// and not yet taken back, and low ones.
+// The policy, in one glance: stay inside the gate while it has work; else what only this worker may do, what is nearly due,
+// open items of high priority, the earliest deadline, own work, normal ones, the gated lane, what came from outside, what
+// other workers have, what is forked and not yet taken back, and low ones.
 bool Worker::find_work() {
   if (place_.has_private()) place_.run_own();  // left by the last body: nobody else sees it
   Item* item = inside_gate_ ? take_gated() : nullptr;
   if (item == nullptr && ++looks_ % kAgeing == 0 && take_aged(item)) return true;
   if (item == nullptr) item = take_affine();
+  bool ended = false;  // items that came too late
+  if (item == nullptr) item = take_deadline(DeadlineLane::kUrgentNs, &ended);
   if (item == nullptr) item = take_open(Priority::kHigh);
+  if (item == nullptr) item = take_deadline(base::kNever, &ended);
   if (item == nullptr && !deque_.pop(item)) item = take_open(Priority::kNormal);
   if (item == nullptr) item = take_gated();
   if (item == nullptr) {
@@ -47,14 +50,15 @@ bool Worker::find_work() {
   }
   if (item == nullptr && run_forked()) return true;
   if (item == nullptr) item = take_open(Priority::kLow);
-  if (item == nullptr) return false;
+  if (item == nullptr) return ended;
   run(item);
   return true;
 }
 
 // Every 16th look asks one source out of its turn, each in its turn: so none starves behind one that never runs dry.
 bool Worker::take_aged(Item*& item) {
-  switch (looks_ / kAgeing % 5) {
+  bool ended = false;
+  switch (looks_ / kAgeing % 7) {
     case 0:
       item = take_open(Priority::kLow);
       break;
@@ -66,6 +70,12 @@ bool Worker::take_aged(Item*& item) {
       break;
     case 3:
       if (!deque_.pop(item)) item = nullptr;
+      break;
+    case 4:
+      item = take_deadline(base::kNever, &ended);
+      return ended && item == nullptr;
+    case 5:
+      item = take_open(Priority::kHigh);
       break;
     default:
       return take_injected();
@@ -158,26 +168,6 @@ void Worker::open_body() {
   }
 }
 
-// An item of this class: of this worker, of all, of another worker.
-Item* Worker::take_open(Priority priority) {
-  OpenLane& lane = scheduler_.open_;
-  if (!lane.used() || scheduler_.stopping()) return nullptr;
-  const auto c = static_cast<std::size_t>(priority);
-  bool shared = false;
-  Item* item = scheduler_.options_.is_virtual ? scheduler_.virtual_bag_.take_open(lane, priority)
-                                              : lane.take(c, open_[c], &shared);
-  if (shared) scheduler_.idle_.notify();
-  if (item == nullptr) item = steal_open(priority);
-  if (item != nullptr) counters_.open[c].add();
-  return item;
-}
-
-Item* Worker::take_affine() {
-  Item* item = scheduler_.stopping() ? nullptr : inbox_.pop();
-  if (item != nullptr) counters_.affine.add();
-  return item;
-}
-
 bool Worker::take_injected() {
   std::size_t claimed = 0;
   if (batch_next_ == batch_end_) {  // else this is a step inside a closure, and the rest of its batch comes first
@@ -253,9 +243,10 @@ void Worker::push(Item* item) {
   if (!scheduler_.options_.is_virtual) scheduler_.idle_.notify();
 }
 
-// Open items of any class, wherever they are, and what only this worker may do.
+// Open items of any class, wherever they are, items with deadlines, and what only this worker may do.
 bool Worker::sees_open() const {
   if (!inbox_.empty() || inbox_.turned_round()) return true;
+  if (scheduler_.deadline_.used() && scheduler_.deadline_.sees_work()) return true;
   const OpenLane& lane = scheduler_.open_;
   if (!lane.used()) return false;
   for (std::size_t c = 0; c < kPriorities; ++c) {

@@ -88,7 +88,7 @@ TEST(no_class_starves_behind_one_that_never_runs_dry) {
     int steps = 0;
     while (low.ran + gated.ran < 2 && steps < 1'000 && scheduler.drive_once()) ++steps;
     CHECK_EQ(low.ran + gated.ran, 2);
-    CHECK(steps <= 2 * 5 * 16 + 2);  // each worker asks each source once in 80 looks
+    CHECK(steps <= 2 * 7 * 16 + 2);  // each worker asks each source once in 112 looks
     scheduler.stop_begin();
     CHECK_EQ(high.ended + normal.ended, 2);
   }

@@ -20,12 +20,14 @@
 #include "tailrace/base/clock.hpp"
 #include "tailrace/sched/blocking_lane.hpp"
 #include "tailrace/sched/crew.hpp"
+#include "tailrace/sched/deadline_lane.hpp"
 #include "tailrace/sched/gate_keeper.hpp"
 #include "tailrace/sched/idle.hpp"
 #include "tailrace/sched/injection.hpp"
 #include "tailrace/sched/lanes.hpp"
 #include "tailrace/sched/open_lane.hpp"
 #include "tailrace/sched/options.hpp"
+#include "tailrace/sched/permit_lane.hpp"
 #include "tailrace/sched/place.hpp"
 #include "tailrace/sched/spin.hpp"
 #include "tailrace/sched/statistics.hpp"
@@ -87,6 +89,13 @@ class Scheduler {
   void push(Item* item);
   // Gives `item` to worker `worker` (0 to worker_count() - 1), which alone may run it. Throws std::out_of_range.
   void push_to(int worker, Item* item);
+  // Gives `item` to the deadline lane: the earliest goes first, and one whose deadline has passed when it is taken is
+  // completed as timed out. `deadline_ns` is a time of `clock()`; push_deadline_in counts from now. Throw
+  // std::invalid_argument for a time before zero, a number that is none, or one more than ten years ahead.
+  void push_deadline(Item* item, std::int64_t deadline_ns);
+  void push_deadline_in(Item* item, double seconds);
+  // A lane of which at most `width` items run at once; it lives as long as the scheduler. Throws std::invalid_argument.
+  PermitLane& make_gate(GateOptions options);
   // Gives `item` to the gated lane. As with every push, it is completed as cancelled when the scheduler has stopped.
   void push_gated(Item* item);
   void push_blocking(Item* item);
@@ -156,6 +165,8 @@ class Scheduler {
   void start();
   void sweep();
   void sweep_open();
+  void sweep_deadline();
+  void end_gates();
   bool all_injected_ran() const;
   std::vector<LateThread> late_workers(std::int64_t began_ns, const std::vector<std::uint64_t>& items) const;
 
@@ -169,6 +180,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Worker>> workers_;  // max_workers places, filled up to crew_.slots()
   GatedLane lane_;
   OpenLane open_;
+  DeadlineLane deadline_;
   Idle idle_;
   Places places_;
   Injection injection_;
@@ -181,6 +193,8 @@ class Scheduler {
   Watch watch_;
   base::atomic<std::uint32_t> stop_turn_{0};  // 1: somebody waits for the threads to end
   std::vector<Thread> watch_thread_;  // whose turn it is
+  std::mutex gates_mutex_;
+  std::vector<std::unique_ptr<PermitLane>> gates_;
 
   base::atomic<std::uint64_t> ran_by_submitters_{0};  // closures taken back by who submitted them, at stop
   base::atomic<std::uint32_t> quiet_epoch_{0};  // bumped by a worker that finds nothing while somebody drains

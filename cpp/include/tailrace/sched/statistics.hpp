@@ -35,6 +35,8 @@ struct LaneDepths {
   std::array<std::int64_t, kPriorities> open{};  // by class
   std::int64_t affine = 0;
   std::int64_t gated = 0;
+  std::int64_t deadline = 0;
+  std::int64_t late = 0;       // items of the deadline lane that came too late, so far
   std::int64_t injection = 0;  // closures
   std::int64_t deques = 0;     // of the workers, together
 };

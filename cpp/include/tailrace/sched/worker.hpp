@@ -36,6 +36,7 @@ struct WorkerCounters {
   metrics::Counter boxed, batches, steals, steal_attempts, parks, wakes, gate_entries, busy_ns, spins, spins_paid;
   std::array<metrics::Counter, kPriorities> open;  // items of the open lane that were run, by class
   metrics::Counter affine;                         // items of its inbox that were run
+  metrics::Counter late;                           // items whose deadline had passed, so that they were not run
 };
 
 class Worker {
@@ -93,6 +94,7 @@ class Worker {
   Item* take_gated();
   Item* take_open(Priority priority);
   Item* take_affine();
+  Item* take_deadline(std::int64_t slack_ns, bool* ended);
   bool take_injected();
   bool goes_on_searching(const queue::Cell& next);
   bool look_around(std::int64_t window_ns) const;
