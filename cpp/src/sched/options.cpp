@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "tailrace/sched/cpus.hpp"
+
 namespace tailrace::sched {
 
 namespace {
@@ -37,6 +39,10 @@ SchedulerOptions checked(SchedulerOptions options) {
   }
   if (options.spin_ns < -1 || options.spin_ns > 1'000'000'000) {
     refuse("spin_ns", options.spin_ns, "0 to 1000000000 (a second), or -1 for the profile's", "set profile instead");
+  }
+  if (options.spin_ns == -1) {
+    // Whoever spins while another thread waits for a core may keep that one from making the work.
+    options.spin_ns = options.workers > available_cpus() ? 0 : spin_window_ns(options.profile);
   }
   if (options.slice_ns < 1) {
     refuse("slice_ns", options.slice_ns, "at least 1", "1000000 (a millisecond) unless you say otherwise");

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "tailrace/base/cpus.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::sched {
@@ -10,12 +9,6 @@ namespace tailrace::sched {
 namespace {
 
 constexpr std::int64_t kHeadStartNs = 1'000;
-
-std::int64_t spin_of(const SchedulerOptions& options) {
-  if (options.spin_ns >= 0) return options.spin_ns;
-  // Whoever spins while another thread waits for a core may keep that one from making the work.
-  return options.workers > base::available_cpus() ? 0 : spin_window_ns(options.profile);
-}
 
 }  // namespace
 
@@ -26,7 +19,7 @@ Worker::Worker(Scheduler& scheduler, int id, std::uint64_t seed, StealOrder orde
       order_{std::move(order)},
       place_{scheduler.places().of_worker(id)},
       random_{seed},
-      spin_{spin_of(scheduler.options()), scheduler.options().profile != Profile::kLatency} {}
+      spin_{scheduler.options().spin_ns, scheduler.options().profile != Profile::kLatency} {}
 
 Progress Worker::step() { return find_work() ? Progress::kRan : Progress::kWouldPark; }
 

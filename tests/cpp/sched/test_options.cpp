@@ -48,6 +48,9 @@ TEST(automatic_counts_come_from_the_machine_and_from_each_other) {
   CHECK_EQ(sched::checked({.workers = 32}).max_workers, 128);
   CHECK_EQ(sched::checked({.workers = sched::kMaxWorkers}).max_workers, sched::kMaxWorkers);
   CHECK_EQ(sched::checked({.workers = 2, .max_workers = 2}).max_workers, 2);
+  CHECK_EQ(sched::checked({.workers = 1}).spin_ns, sched::spin_window_ns(sched::Profile::kBalanced));
+  CHECK_EQ(sched::checked({.workers = sched::available_cpus() + 1}).spin_ns, 0);
+  CHECK_EQ(sched::checked({.workers = sched::available_cpus() + 1, .spin_ns = 7}).spin_ns, 7);
 }
 
 }  // namespace

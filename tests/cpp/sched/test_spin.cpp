@@ -3,7 +3,7 @@
 #include <latch>
 
 #include "../harness.hpp"
-#include "tailrace/base/cpus.hpp"
+#include "tailrace/sched/cpus.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace {
@@ -68,7 +68,7 @@ std::uint64_t spins(sched::SchedulerOptions options) {
 
 TEST(the_eco_profile_and_more_workers_than_processors_never_spin) {
   CHECK_EQ(spins({.workers = 1, .profile = Profile::kEco}), 0u);
-  CHECK_EQ(spins({.workers = base::available_cpus() + 1, .profile = Profile::kLatency}), 0u);
+  CHECK_EQ(spins({.workers = sched::available_cpus() + 1, .profile = Profile::kLatency}), 0u);
   CHECK(spins({.workers = 1, .profile = Profile::kLatency}) > 0u);
 }
 

@@ -34,7 +34,7 @@ struct SchedulerOptions {
   GateKeeper* keeper = nullptr;  // null: the gate guards nothing
 };
 
-// The same with kAutomatic replaced by numbers. Throws std::invalid_argument.
+// The same with numbers for what is automatic. Throws std::invalid_argument.
 SchedulerOptions checked(SchedulerOptions options);
 
 }  // namespace tailrace::sched
