@@ -292,37 +292,6 @@ void virtual_time() {
   require(second.wait_fired() == Outcome::kTimedOut && !late.began, "an hour passes at once");
 }
 
-int fibonacci(tailrace::Place& place, int n) {
-  if (n < 2) return n;
-  int one = 0, other = 0;
-  tailrace::fork2(
-      place, [&](tailrace::Place& here) { one = fibonacci(here, n - 1); },
-      [&](tailrace::Place& here) { other = fibonacci(here, n - 2); });
-  return one + other;
-}
-
-void forking() {
-  tailrace::Scheduler scheduler{{.workers = 2}};
-  require(tailrace::fork_join(scheduler, [](tailrace::Place& place) { return fibonacci(place, 15); }) == 610, "fork2");
-
-  std::vector<int> squares(1000);
-  tailrace::fork_join(scheduler, [&](tailrace::Place& place) {
-    tailrace::parallel_for(place, 0, squares.size(), [&](std::size_t i) { squares[i] = static_cast<int>(i * i); });
-    const long sum = tailrace::parallel_reduce(
-        place, 0, squares.size(), 0L, [&](std::size_t i) { return static_cast<long>(squares[i]); },
-        [](long a, long b) { return a + b; });
-    require(sum == 332'833'500, "parallel_for and parallel_reduce do every index once");
-
-    std::atomic<int> ran{0};
-    tailrace::TaskGroup group{place};
-    for (int i = 0; i < 10; ++i) group.spawn([&ran] { ran.fetch_add(1); });
-    group.wait();
-    require(ran == 10, "a group waits for all its tasks");
-    group.spawn([] { throw std::runtime_error{"no stock"}; });
-    require_throws<std::runtime_error>([&] { group.wait(); }, "wait throws what a task threw");
-  });
-}
-
 void options_out_of_range() {
   require_throws<std::invalid_argument>([] { tailrace::Scheduler none{{.workers = 0}}; }, "at least one worker");
   require_throws<std::invalid_argument>([] { tailrace::Scheduler many{{.workers = 1'000'000}}; }, "at most the limit");
@@ -383,7 +352,6 @@ int main() {
   timers();
   stopping();
   virtual_time();
-  forking();
   options_out_of_range();
   std::puts("as documented");
 }
