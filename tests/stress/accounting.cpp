@@ -197,7 +197,7 @@ class Producer {
   int unfired_ = 0;
 };
 
-// One scheduler's life: producers, then a stop: in every other round with all that is still queued.
+// One scheduler's life: producers, then a stop: in every other round in the middle of what they do.
 void play(std::uint64_t seed, bool stops, Ledger& ledger) {
   const flow::Plan plan = test::UnitRequest::plan();
   base::Random random{seed};
@@ -214,9 +214,15 @@ void play(std::uint64_t seed, bool stops, Ledger& ledger) {
     }
     std::vector<std::thread> threads;
     for (Producer& producer : producers) threads.emplace_back([&producer] { producer.produce(); });
+    if (stops) {
+      for (std::uint32_t turns = random.below(4'000); turns > 0; --turns) std::this_thread::yield();
+      scheduler.stop_begin(random.below(2) == 0);
+    }
     for (std::thread& thread : threads) thread.join();
-    if (!stops) scheduler.drain();
-    scheduler.stop_begin(random.below(2) == 0);
+    if (!stops) {
+      scheduler.drain();
+      scheduler.stop_begin(random.below(2) == 0);
+    }
     CHECK(scheduler.stop_wait(base::kNever));
     for (Producer& producer : producers) producer.finish();
     for (const flow::Runner* one : {&runner, &narrow}) {
