@@ -91,6 +91,11 @@ inline int run_all(int argc, char** argv) {
   return failed == 0 && passed > 0 ? 0 : 1;
 }
 
+template <class Left, class Right>
+void check_equal(const char* file, int line, const char* what, const Left& left, const Right& right) {
+  if (!(left == right)) report(file, line, what + shown(left) + " is not " + shown(right));
+}
+
 }  // namespace tailrace::test
 
 #define TEST(name)                                                                  \
@@ -103,15 +108,9 @@ inline int run_all(int argc, char** argv) {
     if (!(condition)) ::tailrace::test::report(__FILE__, __LINE__, "CHECK(" #condition ") is false"); \
   } while (false)
 
-#define CHECK_EQ(left, right)                                                                              \
-  do {                                                                                                     \
-    const auto& check_left = (left);                                                                       \
-    const auto& check_right = (right);                                                                     \
-    if (!(check_left == check_right))                                                                      \
-      ::tailrace::test::report(__FILE__, __LINE__,                                                         \
-                               "CHECK_EQ(" #left ", " #right "): " + ::tailrace::test::shown(check_left) + \
-                                   " is not " + ::tailrace::test::shown(check_right));                     \
-  } while (false)
+// A call, so that what an operand is part of lives until it has been compared.
+#define CHECK_EQ(left, right) \
+  ::tailrace::test::check_equal(__FILE__, __LINE__, "CHECK_EQ(" #left ", " #right "): ", left, right)
 
 #define CHECK_THROWS(type, ...)                                                                        \
   do {                                                                                                 \
