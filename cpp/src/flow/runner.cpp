@@ -115,6 +115,7 @@ Runner::Block* Runner::admit(void* request, const RunOptions& options) {
   block->timed = false;
   block->run.minds_time = block->deadline_ns != base::kNever;
   block->gone.rearm();
+  block->ends.store(0, base::relaxed);  // relaxed: published with the run
   const std::uint64_t runs = block->runs.read();
   block->is_sampled = runs < kFirstSamples || runs % kSampleEvery == 0;
   block->runs.add();
@@ -166,17 +167,28 @@ void Runner::settled(Run& run, base::Outcome outcome) {
   if (block.timed && scheduler_.cancel(block.timer)) run.release();
   block.ended[static_cast<std::size_t>(outcome)].add();
   if (block.on_settled != nullptr) block.on_settled(run.request, outcome);
+  if (outcome != base::Outcome::kOk) end_with_both(block);
 }
 
 void Runner::fired(Run& run) {
   Block& block = Block::of(run);
-  if (block.parent == nullptr) {
-    if (block.on_fired != nullptr) block.on_fired(run.request);
-    if (options_.max_in_flight != 0) in_flight_.fetch_sub(1, base::relaxed);  // relaxed: as in admit
-    // Nobody waits for the end of a run that was helped through to `ok`.
-    if (block.started || run.ending.outcome() != base::Outcome::kOk) block.gone.announce();
-  }
-  run.release();
+  if (block.parent != nullptr) return run.release();
+  if (run.ending.outcome() == base::Outcome::kOk) return end(block);  // settled just before, by this thread
+  end_with_both(block);
+}
+
+// Who settles a run otherwise than well may still use its request when the last step ends: the second of them ends it.
+void Runner::end_with_both(Block& block) {
+  // [B5] acq_rel: what the first of them did with the request comes before the second gives it up. Pairs with itself.
+  if (block.ends.fetch_add(1, base::acq_rel) == 1) end(block);
+}
+
+void Runner::end(Block& block) {
+  if (block.on_fired != nullptr) block.on_fired(block.run.request);
+  if (options_.max_in_flight != 0) in_flight_.fetch_sub(1, base::relaxed);  // relaxed: as in admit
+  // Nobody waits for the end of a run that was helped through to `ok`.
+  if (block.started || block.run.ending.outcome() != base::Outcome::kOk) block.gone.announce();
+  block.run.release();
 }
 
 void Runner::released(Run& run) {

@@ -107,6 +107,8 @@ class Runner final : private Host {
   void settled(Run& run, base::Outcome outcome) override;
   void fired(Run& run) override;
   void released(Run& run) override;
+  void end_with_both(Block& block);
+  void end(Block& block);
   void mind_time(Run& run) override;
   bool wants_help(Run& run, NodeIndex done) override;
   Run* spawn(Run& run, NodeIndex node, const Plan& plan) override;

@@ -51,6 +51,7 @@ struct Runner::Block {
   base::atomic<std::int64_t> busy_ns{0};  // relaxed, all: read when nobody else is left ([K2])
   base::atomic<bool> begun{false};  // by the worker that came, or by the owner of the handle who would not wait
   base::atomic<bool> held{false};  // by a handle
+  base::atomic<std::uint32_t> ends{0};  // of a run that did not end well: settled, fired
   Ending<> gone;  // fired: no step uses the request any more
   Deadline timer{run};
   std::int64_t deadline_ns = base::kNever;
