@@ -301,4 +301,28 @@ TEST(a_virtual_deadline_passes_in_virtual_time) {
   CHECK(!request.after_ran);
 }
 
+TEST(a_request_is_not_given_up_while_its_cancelled_run_is_still_replied_to) {
+  const flow::Plan plan = hold_then_after();
+  sched::Scheduler scheduler{{.workers = 1}};
+  flow::Runner runner{plan, scheduler};
+  Held held;
+  flow::RunHandle run = runner.start(held, {.on_settled =
+                                                [](void* request, Outcome) {
+                                                  for (int i = 0; i < 1000; ++i)
+                                                    std::this_thread::yield();  // the step that was held ends meanwhile
+                                                  static_cast<Held*>(request)->settled.store(1);
+                                                },
+                                            .on_fired =
+                                                [](void* request) {
+                                                  auto* given_up = static_cast<Held*>(request);
+                                                  given_up->fired.store(1 + given_up->settled.load());
+                                                }});
+  held.entered.wait();
+  CHECK(run.cancel());
+  CHECK_EQ(run.wait_fired(), Outcome::kCancelled);
+  CHECK_EQ(held.fired.load(), 2);
+  CHECK(!held.after_ran);
+  balanced(runner.statistics());
+}
+
 }  // namespace
