@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "../cpp/flow/counted.hpp"
 #include "../cpp/harness.hpp"
 #include "tailrace/base/random.hpp"
 #include "tailrace/flow/runner.hpp"
@@ -16,20 +17,9 @@ using base::Outcome;
 using base::Verdict;
 using flow::NodeIndex;
 using flow::Run;
+using test::Counted;
 
 int amount(int base) { return base * static_cast<int>(test::stress_factor()); }
-
-struct Counted final : base::BlockSource {
-  void* take(std::size_t bytes) override {
-    ++live;
-    return base::HeapBlocks::instance().take(bytes);
-  }
-  void give(void* block, std::size_t bytes) noexcept override {
-    --live;
-    base::HeapBlocks::instance().give(block, bytes);
-  }
-  std::atomic<int> live{0};
-};
 
 // A random graph, some nodes of which spawn items, some fail when told to. A node looks whether those before it are done.
 struct Graph {

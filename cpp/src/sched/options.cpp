@@ -41,8 +41,10 @@ SchedulerOptions checked(SchedulerOptions options) {
     refuse("spin_ns", options.spin_ns, "0 to 1000000000 (a second), or -1 for the profile's", "set profile instead");
   }
   if (options.spin_ns == -1) {
-    // Whoever spins while another thread waits for a core may keep that one from making the work.
-    options.spin_ns = options.workers > available_cpus() ? 0 : spin_window_ns(options.profile);
+    // Whoever spins while another thread waits for a core may keep that one from making the work. The files that say how
+    // many cores there are for us are not read where nothing depends on it.
+    const bool is_crowded = !options.is_virtual && options.workers > 1 && options.workers > available_cpus();
+    options.spin_ns = is_crowded ? 0 : spin_window_ns(options.profile);
   }
   if (options.slice_ns < 1) {
     refuse("slice_ns", options.slice_ns, "at least 1", "1000000 (a millisecond) unless you say otherwise");

@@ -17,7 +17,7 @@ namespace {
 std::atomic<std::int64_t> wall_jump_s{0};
 }
 
-// NOLINTNEXTLINE: the C library's name
+// Stands in for the C library's, which is looked up after the program's own.
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
   const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
   if (clock == CLOCK_REALTIME) now->tv_sec += wall_jump_s.load();

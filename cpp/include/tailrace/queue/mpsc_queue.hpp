@@ -21,15 +21,7 @@ class MpscQueue {
 
   // The oldest item, or nullptr when there was none.
   Node* pop() noexcept {
-    if (front_ == nullptr) {
-      Node* newest = stack_.take_all();
-      while (newest != nullptr) {
-        Node* older = newest->next;
-        newest->next = front_;
-        front_ = newest;
-        newest = older;
-      }
-    }
+    if (front_ == nullptr) front_ = oldest_first(stack_.take_all());
     Node* oldest = front_;
     if (oldest != nullptr) front_ = oldest->next;
     return oldest;

@@ -41,4 +41,17 @@ class PushStack {
   typename Atomics::template atomic<Node*> head_{nullptr};
 };
 
+// Turns round what take_all has returned. `kNext` is the link.
+template <class Node, auto kNext = &Node::next>
+Node* oldest_first(Node* newest) noexcept {
+  Node* oldest = nullptr;
+  while (newest != nullptr) {
+    Node* older = newest->*kNext;
+    newest->*kNext = oldest;
+    oldest = newest;
+    newest = older;
+  }
+  return oldest;
+}
+
 }  // namespace tailrace::queue

@@ -92,14 +92,7 @@ class GatedLane {
   };
 
   void file(Item* newest) {
-    Item* oldest = nullptr;
-    while (newest != nullptr) {
-      Item* older = newest->next;
-      newest->next = oldest;
-      oldest = newest;
-      newest = older;
-    }
-    while (oldest != nullptr) {
+    for (Item* oldest = queue::oldest_first(newest); oldest != nullptr;) {
       Item* item = oldest;
       oldest = item->next;
       item->next = nullptr;

@@ -20,6 +20,7 @@
 #include "tailrace/base/cache_line.hpp"
 #include "tailrace/base/check.hpp"
 #include "tailrace/base/clock.hpp"
+#include "tailrace/queue/push_stack.hpp"
 #include "tailrace/queue/timer_wheel.hpp"
 
 namespace tailrace::sched {
@@ -231,14 +232,7 @@ class BasicTimers {
     // relaxed: who must not miss an entry looks by [X6]
     if (inbox_.load(base::relaxed) == nullptr) return;
     Entry* newest = inbox_.exchange(nullptr, base::acquire);  // [X6] acquire: the entries of every [X5] in the chain
-    Entry* oldest = nullptr;
-    while (newest != nullptr) {
-      Entry* older = newest->next_in;
-      newest->next_in = oldest;
-      oldest = newest;
-      newest = older;
-    }
-    while (oldest != nullptr) {
+    for (Entry* oldest = queue::oldest_first<Entry, &Entry::next_in>(newest); oldest != nullptr;) {
       Entry& entry = *oldest;
       oldest = entry.next_in;
       wheel_.insert(entry, entry.place_ns.load(base::relaxed),
