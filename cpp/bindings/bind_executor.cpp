@@ -39,7 +39,7 @@ ExecutorObject* self_of(PyObject* object) { return reinterpret_cast<ExecutorObje
 void initialize(ExecutorState* state) {
   if (state->initializer == nullptr) return;
   attach_thread();
-  const Ref ignored = Ref::steal(PyObject_CallNoArgs(state->initializer));
+  const Ref ignored = Ref::steal(outside([&] { return PyObject_CallNoArgs(state->initializer); }));
   if (!ignored) {
     PyErr_WriteUnraisable(state->initializer);
     state->broken = true;
@@ -165,13 +165,13 @@ PyObject* executor_statistics(PyObject* object, PyObject*) {
 }
 
 PyMethodDef executor_methods[] = {
-    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(executor_submit)),
+    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<executor_submit>)),
      METH_FASTCALL | METH_KEYWORDS,
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on a thread and return its future."},
-    {"shutdown_raw", executor_shutdown, METH_VARARGS,
+    {"shutdown_raw", guarded<executor_shutdown>, METH_VARARGS,
      "shutdown_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},
-    {"abandon_raw", executor_abandon, METH_NOARGS, "Forget the threads: they are not in this process."},
-    {"statistics_raw", executor_statistics, METH_NOARGS, "Threads and queue, as a dictionary."},
+    {"abandon_raw", guarded<executor_abandon>, METH_NOARGS, "Forget the threads: they are not in this process."},
+    {"statistics_raw", guarded<executor_statistics>, METH_NOARGS, "Threads and queue, as a dictionary."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyMemberDef executor_members[] = {
@@ -179,9 +179,9 @@ PyMemberDef executor_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyType_Slot executor_slots[] = {
-    {Py_tp_init, reinterpret_cast<void*>(executor_init)},
+    {Py_tp_init, reinterpret_cast<void*>(guarded<executor_init>)},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(executor_dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<executor_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(executor_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(executor_clear)},
     {Py_tp_methods, executor_methods},

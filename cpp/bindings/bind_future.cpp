@@ -152,7 +152,7 @@ PyObject* task_cancel(PyObject* object, PyObject*) {
 PyObject* task_add_done_callback(PyObject* object, PyObject* fn) {
   FutureObject* f = self_of(object);
   if (f->ended()) {
-    const Ref ignored = Ref::steal(PyObject_CallOneArg(fn, object));
+    const Ref ignored = Ref::steal(outside([&] { return PyObject_CallOneArg(fn, object); }));
     if (!ignored) log_callback_error(object);
     Py_RETURN_NONE;
   }
@@ -234,7 +234,7 @@ PyObject* task_raw_exception(PyObject* object, void*) {
 
 template <PyObject* (*F)(PyObject*, PyObject*, PyObject*)>
 PyCFunction with_keywords() {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(F));
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<F>));
 }
 
 PyObject* task_set_priority(PyObject* object, PyObject* given) {
@@ -249,33 +249,34 @@ PyMethodDef task_methods[] = {
      "result($self, timeout=None)\n--\n\nWait and return the value, or raise the task's own exception."},
     {"exception", with_keywords<task_exception>(), METH_VARARGS | METH_KEYWORDS,
      "exception($self, timeout=None)\n--\n\nWait and return the exception, or None."},
-    {"done", task_done, METH_NOARGS, "Whether the task has ended."},
-    {"running", task_running, METH_NOARGS, "Whether the task runs now."},
-    {"cancelled", task_cancelled, METH_NOARGS, "Whether the task was cancelled before it began."},
-    {"cancel", task_cancel, METH_NOARGS, "Cancel the task if it has not begun; False if it has."},
-    {"set_priority", task_set_priority, METH_O,
+    {"done", guarded<task_done>, METH_NOARGS, "Whether the task has ended."},
+    {"running", guarded<task_running>, METH_NOARGS, "Whether the task runs now."},
+    {"cancelled", guarded<task_cancelled>, METH_NOARGS, "Whether the task was cancelled before it began."},
+    {"cancel", guarded<task_cancel>, METH_NOARGS, "Cancel the task if it has not begun; False if it has."},
+    {"set_priority", guarded<task_set_priority>, METH_O,
      "set_priority($self, priority, /)\n--\n\nMove a queued task to this priority. False if it has begun or ended."},
-    {"add_done_callback", task_add_done_callback, METH_O,
+    {"add_done_callback", guarded<task_add_done_callback>, METH_O,
      "add_done_callback($self, fn, /)\n--\n\nCall fn(future) once, at the end or now."},
-    {"set_running_or_notify_cancel", task_set_running, METH_NOARGS, "For futures made by hand: begin, or False."},
-    {"set_result", task_set_result, METH_O, "set_result($self, result, /)\n--\n\nFor futures made by hand."},
-    {"set_exception", task_set_exception, METH_O,
+    {"set_running_or_notify_cancel", guarded<task_set_running>, METH_NOARGS,
+     "For futures made by hand: begin, or False."},
+    {"set_result", guarded<task_set_result>, METH_O, "set_result($self, result, /)\n--\n\nFor futures made by hand."},
+    {"set_exception", guarded<task_set_exception>, METH_O,
      "set_exception($self, exception, /)\n--\n\nFor futures made by hand."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef task_getset[] = {
-    {"_condition", task_condition, nullptr, nullptr, nullptr},
-    {"_waiters", task_waiters, nullptr, nullptr, nullptr},
-    {"_done_callbacks", task_callbacks, nullptr, nullptr, nullptr},
-    {"_state", task_state, nullptr, nullptr, nullptr},
-    {"_result", task_raw_result, nullptr, nullptr, nullptr},
-    {"_exception", task_raw_exception, nullptr, nullptr, nullptr},
+    {"_condition", guarded<task_condition>, nullptr, nullptr, nullptr},
+    {"_waiters", guarded<task_waiters>, nullptr, nullptr, nullptr},
+    {"_done_callbacks", guarded<task_callbacks>, nullptr, nullptr, nullptr},
+    {"_state", guarded<task_state>, nullptr, nullptr, nullptr},
+    {"_result", guarded<task_raw_result>, nullptr, nullptr, nullptr},
+    {"_exception", guarded<task_raw_exception>, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot task_slots[] = {
-    {Py_tp_new, reinterpret_cast<void*>(task_new)},
-    {Py_tp_init, reinterpret_cast<void*>(task_init)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(task_dealloc)},
+    {Py_tp_new, reinterpret_cast<void*>(guarded<task_new>)},
+    {Py_tp_init, reinterpret_cast<void*>(guarded<task_init>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<task_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(task_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(task_clear)},
     {Py_tp_methods, task_methods},

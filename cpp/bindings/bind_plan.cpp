@@ -250,11 +250,12 @@ PyObject* plan_spreads_now(PyObject* object, PyObject*) { return PyBool_FromLong
 PyObject* plan_has_async(PyObject* object, void*) { return PyBool_FromLong(self_of(object)->has_async); }
 
 PyMethodDef plan_methods[] = {
-    {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(plan_call)), METH_FASTCALL,
+    {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<plan_call>)), METH_FASTCALL,
      "call($self, rt, args, priority, deadline_s, /)\n--\n\nRun here, helping, and return the value."},
-    {"start", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(plan_start)), METH_FASTCALL,
+    {"start", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<plan_start>)), METH_FASTCALL,
      "start($self, rt, args, priority, deadline_s, loop, /)\n--\n\nStart a run and return it."},
-    {"spreads", plan_spreads_now, METH_NOARGS, "Whether more than one thread could work on a run, as far as is known."},
+    {"spreads", guarded<plan_spreads_now>, METH_NOARGS,
+     "Whether more than one thread could work on a run, as far as is known."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyMemberDef plan_members[] = {
@@ -262,13 +263,13 @@ PyMemberDef plan_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyGetSetDef plan_getset[] = {
-    {"node_count", plan_node_count, nullptr, "How many steps the plan has.", nullptr},
-    {"has_async", plan_has_async, nullptr, "Whether a step of it runs on an event loop.", nullptr},
+    {"node_count", guarded<plan_node_count>, nullptr, "How many steps the plan has.", nullptr},
+    {"has_async", guarded<plan_has_async>, nullptr, "Whether a step of it runs on an event loop.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot plan_slots[] = {
-    {Py_tp_new, reinterpret_cast<void*>(plan_new)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(plan_dealloc)},
+    {Py_tp_new, reinterpret_cast<void*>(guarded<plan_new>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<plan_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(plan_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(plan_clear)},
     {Py_tp_methods, plan_methods},

@@ -126,7 +126,7 @@ PyObject* run_add_done_callback(PyObject* object, PyObject* fn) {
   RunBlock* block = block_of(object);
   if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "a callback must be callable, got %R", fn);
   if (block->done()) {
-    const Ref ignored = Ref::steal(PyObject_CallOneArg(fn, object));
+    const Ref ignored = Ref::steal(outside([&] { return PyObject_CallOneArg(fn, object); }));
     if (!ignored) PyErr_WriteUnraisable(fn);
     Py_RETURN_NONE;
   }
@@ -209,7 +209,7 @@ void run_dealloc(PyObject* object) {
 
 template <PyObject* (*F)(PyObject*, PyObject*, PyObject*)>
 PyCFunction with_keywords() {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(F));
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<F>));
 }
 
 PyMethodDef run_methods[] = {
@@ -217,19 +217,19 @@ PyMethodDef run_methods[] = {
      "result($self, timeout=None)\n--\n\nWait, helping, and return the workflow's value or raise how it ended."},
     {"exception", with_keywords<run_exception>(), METH_VARARGS | METH_KEYWORDS,
      "exception($self, timeout=None)\n--\n\nWait and return the exception that result() would raise, or None."},
-    {"cancel", run_cancel, METH_NOARGS,
+    {"cancel", guarded<run_cancel>, METH_NOARGS,
      "End the run now; steps that have not started are skipped. False if it had ended."},
-    {"set_priority", run_set_priority, METH_O,
+    {"set_priority", guarded<run_set_priority>, METH_O,
      "set_priority($self, priority, /)\n--\n\nQueue the run at this priority from now on. False if it had ended."},
-    {"done", run_done, METH_NOARGS, "Whether the run has ended."},
-    {"history", run_history, METH_NOARGS, "A record for each step that has started."},
-    {"add_done_callback", run_add_done_callback, METH_O,
+    {"done", guarded<run_done>, METH_NOARGS, "Whether the run has ended."},
+    {"history", guarded<run_history>, METH_NOARGS, "A record for each step that has started."},
+    {"add_done_callback", guarded<run_add_done_callback>, METH_O,
      "add_done_callback($self, fn, /)\n--\n\nCall fn(run) once, when the run ends or now."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef run_getset[] = {
-    {"workflow", run_workflow, nullptr, "The workflow's name.", nullptr},
-    {"state", run_state, nullptr, "pending, running, ok, failed, cancelled or timed_out.", nullptr},
+    {"workflow", guarded<run_workflow>, nullptr, "The workflow's name.", nullptr},
+    {"state", guarded<run_state>, nullptr, "pending, running, ok, failed, cancelled or timed_out.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyMemberDef run_members[] = {
@@ -237,14 +237,14 @@ PyMemberDef run_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyType_Slot run_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(run_dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<run_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
-    {Py_tp_finalize, reinterpret_cast<void*>(run_finalize)},
+    {Py_tp_finalize, reinterpret_cast<void*>(guarded<run_finalize>)},
     {Py_tp_methods, run_methods},
     {Py_tp_getset, run_getset},
     {Py_tp_members, run_members},
-    {Py_tp_repr, reinterpret_cast<void*>(run_repr)},
-    {Py_am_await, reinterpret_cast<void*>(run_await)},
+    {Py_tp_repr, reinterpret_cast<void*>(guarded<run_repr>)},
+    {Py_am_await, reinterpret_cast<void*>(guarded<run_await>)},
     {Py_tp_doc, const_cast<char*>("One run of a workflow: await it, or ask for its `result`.")},
     {0, nullptr},
 };
@@ -253,10 +253,10 @@ PyType_Spec run_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, run_slots};
 
 PyType_Slot ready_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(ready_dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<ready_dealloc>)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
-    {Py_tp_iternext, reinterpret_cast<void*>(ready_next)},
-    {Py_am_send, reinterpret_cast<void*>(ready_send)},
+    {Py_tp_iternext, reinterpret_cast<void*>(guarded<ready_next>)},
+    {Py_am_send, reinterpret_cast<void*>(guarded<ready_send>)},
     {0, nullptr},
 };
 PyType_Spec ready_spec = {"tailrace._core._Ready", sizeof(ReadyObject), 0,

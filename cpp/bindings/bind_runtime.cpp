@@ -316,20 +316,24 @@ PyObject* runtime_workers(PyObject* object, void*) {
 }
 
 PyMethodDef runtime_methods[] = {
-    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(runtime_submit)),
+    {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<runtime_submit>)),
      METH_FASTCALL | METH_KEYWORDS,
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on the runtime and return its future."},
-    {"statistics_raw", runtime_statistics, METH_NOARGS, "The ledger, the workers and the lanes, as a dictionary."},
-    {"stuck_raw", runtime_stuck, METH_O, "stuck_raw($self, after_s, /)\n--\n\nBodies that have run for so long."},
-    {"resize_raw", runtime_resize, METH_O, "resize_raw($self, workers, /)\n--\n\nChange the number of workers."},
-    {"drain_raw", runtime_drain, METH_O, "drain_raw($self, timeout_s, /)\n--\n\nWait until nothing is in flight."},
-    {"stop_raw", runtime_stop, METH_VARARGS,
+    {"statistics_raw", guarded<runtime_statistics>, METH_NOARGS,
+     "The ledger, the workers and the lanes, as a dictionary."},
+    {"stuck_raw", guarded<runtime_stuck>, METH_O,
+     "stuck_raw($self, after_s, /)\n--\n\nBodies that have run for so long."},
+    {"resize_raw", guarded<runtime_resize>, METH_O,
+     "resize_raw($self, workers, /)\n--\n\nChange the number of workers."},
+    {"drain_raw", guarded<runtime_drain>, METH_O,
+     "drain_raw($self, timeout_s, /)\n--\n\nWait until nothing is in flight."},
+    {"stop_raw", guarded<runtime_stop>, METH_VARARGS,
      "stop_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},
-    {"abandon_raw", runtime_abandon, METH_NOARGS, "Forget the threads: they are not in this process."},
-    {"virtual_now_s", runtime_virtual_now, METH_NOARGS, "The runtime's time in seconds."},
-    {"virtual_drive", runtime_virtual_drive, METH_O,
+    {"abandon_raw", guarded<runtime_abandon>, METH_NOARGS, "Forget the threads: they are not in this process."},
+    {"virtual_now_s", guarded<runtime_virtual_now>, METH_NOARGS, "The runtime's time in seconds."},
+    {"virtual_drive", guarded<runtime_virtual_drive>, METH_O,
      "virtual_drive($self, until_s, /)\n--\n\nRun what can run and advance time; True when nothing is in flight."},
-    {"virtual_poll", runtime_virtual_poll, METH_O, "virtual_poll($self, fn, /)\n--\n\nThe event loop's turn."},
+    {"virtual_poll", guarded<runtime_virtual_poll>, METH_O, "virtual_poll($self, fn, /)\n--\n\nThe event loop's turn."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyMemberDef runtime_members[] = {
@@ -339,14 +343,14 @@ PyMemberDef runtime_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyGetSetDef runtime_getset[] = {
-    {"workers", runtime_workers, nullptr, "How many workers it has.", nullptr},
-    {"max_workers", runtime_max_workers, nullptr, "How many it may have.", nullptr},
+    {"workers", guarded<runtime_workers>, nullptr, "How many workers it has.", nullptr},
+    {"max_workers", guarded<runtime_max_workers>, nullptr, "How many it may have.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot runtime_slots[] = {
-    {Py_tp_init, reinterpret_cast<void*>(runtime_init)},
+    {Py_tp_init, reinterpret_cast<void*>(guarded<runtime_init>)},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(runtime_dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<runtime_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(runtime_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(runtime_clear)},
     {Py_tp_methods, runtime_methods},

@@ -68,7 +68,7 @@ PyObject* step_statistics(PyObject* object, PyObject*) {
 }
 
 PyMethodDef step_methods[] = {
-    {"statistics", step_statistics, METH_NOARGS, "Calls, failures and durations in seconds, as a dictionary."},
+    {"statistics", guarded<step_statistics>, METH_NOARGS, "Calls, failures and durations in seconds, as a dictionary."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -81,8 +81,8 @@ PyMemberDef step_members[] = {
 };
 
 PyType_Slot step_slots[] = {
-    {Py_tp_new, reinterpret_cast<void*>(step_new)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(step_dealloc)},
+    {Py_tp_new, reinterpret_cast<void*>(guarded<step_new>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<step_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(step_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(step_clear)},
     {Py_tp_methods, step_methods},

@@ -118,22 +118,22 @@ PyObject* token_workflow(PyObject* object, void*) { return Py_NewRef(self_of(obj
 PyObject* token_step(PyObject* object, void*) { return Py_NewRef(self_of(object)->step); }
 
 PyMethodDef token_methods[] = {
-    {"finish", token_finish, METH_O, "finish($self, value, /)\n--\n\nThe step has returned `value`."},
-    {"fail", token_fail, METH_O, "fail($self, error, /)\n--\n\nThe step has raised `error`."},
-    {"on_cancel", token_on_cancel, METH_O,
+    {"finish", guarded<token_finish>, METH_O, "finish($self, value, /)\n--\n\nThe step has returned `value`."},
+    {"fail", guarded<token_fail>, METH_O, "fail($self, error, /)\n--\n\nThe step has raised `error`."},
+    {"on_cancel", guarded<token_on_cancel>, METH_O,
      "on_cancel($self, fn, /)\n--\n\nCall fn() when the run ends before the step does."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef token_getset[] = {
-    {"context", token_context, nullptr, "The context of this attempt.", nullptr},
-    {"runtime", token_runtime, nullptr, "The runtime of the run.", nullptr},
-    {"workflow", token_workflow, nullptr, "The workflow's name.", nullptr},
-    {"step", token_step, nullptr, "The step's name.", nullptr},
+    {"context", guarded<token_context>, nullptr, "The context of this attempt.", nullptr},
+    {"runtime", guarded<token_runtime>, nullptr, "The runtime of the run.", nullptr},
+    {"workflow", guarded<token_workflow>, nullptr, "The workflow's name.", nullptr},
+    {"step", guarded<token_step>, nullptr, "The step's name.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot token_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(token_dealloc)},
-    {Py_tp_finalize, reinterpret_cast<void*>(token_finalize)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<token_dealloc>)},
+    {Py_tp_finalize, reinterpret_cast<void*>(guarded<token_finalize>)},
     {Py_tp_traverse, reinterpret_cast<void*>(token_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(token_clear)},
     {Py_tp_methods, token_methods},

@@ -3,6 +3,7 @@
 // What      Owned references, the hooks that Python installs, and who registers which types.
 // Why       Hot entry points are hand-written vectorcalls (9 ns); pybind11 (40 ns) does the module and the dictionaries.
 // Threads   Everything here needs the GIL unless it says otherwise. No lock of ours is ever held while taking the GIL.
+//           Where CPython has none, core_section.hpp stands for it.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "core_section.hpp"
 #include "tailrace/sched/item.hpp"
 
 namespace py = pybind11;

@@ -78,16 +78,16 @@ PyObject* completions_drain(PyObject* object, PyObject*) {
 }
 
 PyMethodDef completions_methods[] = {
-    {"fileno", completions_fileno, METH_NOARGS, "The eventfd to watch; -1 when closed."},
-    {"post", completions_post, METH_O, "Add an item; wakes the loop when it is the first."},
-    {"drain", completions_drain, METH_NOARGS, "Return all items, oldest first."},
-    {"close", completions_close, METH_NOARGS, "Close the eventfd."},
+    {"fileno", guarded<completions_fileno>, METH_NOARGS, "The eventfd to watch; -1 when closed."},
+    {"post", guarded<completions_post>, METH_O, "Add an item; wakes the loop when it is the first."},
+    {"drain", guarded<completions_drain>, METH_NOARGS, "Return all items, oldest first."},
+    {"close", guarded<completions_close>, METH_NOARGS, "Close the eventfd."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyType_Slot completions_slots[] = {
-    {Py_tp_new, reinterpret_cast<void*>(completions_new)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(completions_dealloc)},
+    {Py_tp_new, reinterpret_cast<void*>(guarded<completions_new>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<completions_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(completions_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(completions_clear)},
     {Py_tp_methods, completions_methods},

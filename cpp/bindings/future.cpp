@@ -14,8 +14,8 @@ PyObject* call_task(FutureObject* f) {
   const Py_ssize_t keywords = f->kwnames != nullptr ? PyTuple_GET_SIZE(f->kwnames) : 0;
   auto** args = reinterpret_cast<PyTupleObject*>(f->args)->ob_item;
   if (PyContext_Enter(f->context) != 0) return nullptr;
-  PyObject* value =
-      PyObject_Vectorcall(f->fn, args, static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords), f->kwnames);
+  const auto positional = static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords);
+  PyObject* value = outside([&] { return PyObject_Vectorcall(f->fn, args, positional, f->kwnames); });
   PyContext_Exit(f->context);
   return value;
 }
@@ -84,7 +84,8 @@ void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exce
   const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
   PyObject* self = reinterpret_cast<PyObject*>(f);
   for (Py_ssize_t i = 0; callbacks && i < PyList_GET_SIZE(callbacks.get()); ++i) {
-    const Ref ignored = Ref::steal(PyObject_CallOneArg(PyList_GET_ITEM(callbacks.get(), i), self));
+    const Ref ignored =
+        Ref::steal(outside([&] { return PyObject_CallOneArg(PyList_GET_ITEM(callbacks.get(), i), self); }));
     if (!ignored) log_callback_error(self);
   }
   around.leave();

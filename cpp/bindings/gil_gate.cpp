@@ -32,7 +32,8 @@ void GilKeeper::worker_stopping(sched::Worker& worker) {
 void GilKeeper::enter(sched::Worker& worker) {
   constexpr std::int64_t kPatienceNs = 5'000'000;  // CPython's switch interval: no guest keeps a worker out for longer
   PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state));
-  if (guests.busy == 0) return;
+  enter_core();
+  if (!kHasGil || guests.busy == 0) return;
   guests.awaited = true;
   const std::uint32_t seen = guests.left.load(base::relaxed);  // relaxed: both sides hold the GIL around it
   worker.keeper_state = PyEval_SaveThread();
@@ -47,15 +48,24 @@ void GuestRoom::leave() noexcept {
   base::StdAtomics::unpark(left, 1);
 }
 
-void GilKeeper::leave(sched::Worker& worker) { worker.keeper_state = PyEval_SaveThread(); }
+void GilKeeper::leave(sched::Worker& worker) {
+  leave_core();
+  worker.keeper_state = PyEval_SaveThread();
+}
 
 sched::ThreadHooks GilKeeper::thread_hooks() {
   return {[interpreter = interpreter_] { kept_state = PyThreadState_New(interpreter); }, [] { end_state(kept_state); }};
 }
 
-void attach_thread() { PyEval_RestoreThread(kept_state); }
+void attach_thread() {
+  PyEval_RestoreThread(kept_state);
+  enter_core();
+}
 
-void detach_thread() { kept_state = PyEval_SaveThread(); }
+void detach_thread() {
+  leave_core();
+  kept_state = PyEval_SaveThread();
+}
 
 void find_main_thread() {
   const py::object thread = py::module_::import("threading").attr("main_thread")();

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   m.attr("SYNC") = 0;
   m.attr("ASYNC") = 1;
   m.attr("BLOCKING") = 2;
+  make_core_section();
   bind_step(m.ptr());
   bind_plan(m.ptr());
   bind_run(m.ptr());

@@ -92,8 +92,10 @@ PyObject* call_body(const NodeSpec& spec, RunBlock& block) {
   const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
   PyObject* context = PyContext_Copy(block.context);
   if (context == nullptr || PyContext_Enter(context) != 0) return Py_XDECREF(context), nullptr;
-  PyObject* value = PyObject_Vectorcall(
-      spec.step->fn, args, (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET, spec.kwnames);
+  PyObject* value = outside([&] {
+    return PyObject_Vectorcall(spec.step->fn, args,
+                               (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET, spec.kwnames);
+  });
   PyContext_Exit(context);
   Py_DECREF(context);
   return value;
@@ -246,7 +248,8 @@ void RunBlock::settled(flow::Run&, base::Outcome outcome) {
   UserCode around{runtime};
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
     PyObject* pair = PyList_GET_ITEM(to_call.get(), i);  // (fn, run)
-    const Ref ignored = Ref::steal(PyObject_CallOneArg(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)));
+    const Ref ignored =
+        Ref::steal(outside([&] { return PyObject_CallOneArg(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)); }));
     if (!ignored) PyErr_WriteUnraisable(PyTuple_GET_ITEM(pair, 0));
   }
   around.leave();

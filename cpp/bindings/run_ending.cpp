@@ -97,8 +97,8 @@ void log_unseen(RunBlock* block) {
   if (block->retrieved || block->run.ending.outcome() != base::Outcome::kFailed || hooks.log_failure == nullptr) return;
   block->retrieved = true;
   UserCode around{block->runtime};
-  const Ref ignored =
-      Ref::steal(PyObject_CallFunctionObjArgs(hooks.log_failure, block->plan->name, block->error, nullptr));
+  const Ref ignored = Ref::steal(outside(
+      [&] { return PyObject_CallFunctionObjArgs(hooks.log_failure, block->plan->name, block->error, nullptr); }));
   if (!ignored) PyErr_WriteUnraisable(hooks.log_failure);
   around.leave();
 }
