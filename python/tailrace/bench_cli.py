@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailrace import __version__
-from tailrace._bench import native, rows, timing
+from tailrace._bench import native, peers, rows, timing
 
 _QUICK_PASSES, _QUICK_BUDGET_S = 3, 0.1
 _PASSES, _BUDGET_S = 9, 0.3
@@ -68,6 +68,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", metavar="ROWS", help="rows as in P1,P5.awaited; native: works as in chain,submit"
     )
+    parser.add_argument(
+        "--peers",
+        metavar="NAMES",
+        default="",
+        help=f"further rivals, where they are installed: {', '.join(peers.PEERS)}",
+    )
     parser.add_argument("--passes", type=int, metavar="N", help="turns of each engine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians as a list of rows")
     args = parser.parse_args(list(argv))
@@ -77,9 +83,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--json: there is no folder {args.json.resolve().parent}")
     if args.what is None:
         try:
-            args.works = timing.chosen(timing.all_works(), args.only)
-        except ValueError as error:
-            parser.error(f"--only: {error}")
+            args.works = peers.add(timing.chosen(timing.all_works(), args.only), peers.wanted(args.peers))
+        except (ValueError, peers.Absent) as error:
+            parser.error(str(error))
     elif args.only is not None:
         names = {work.partition(".")[0] for work in native.ROWS}
         unknown = [name for name in args.only.split(",") if name not in names]
