@@ -21,11 +21,12 @@ constexpr Py_ssize_t kMaxArguments = 255;
 
 PlanObject* self_of(PyObject* object) { return reinterpret_cast<PlanObject*>(object); }
 
-// Fills `spec` from (step, label, slots, consts, kwnames, after); false with an exception set.
+// Fills `spec` from (step, label, slots, consts, kwnames, after, is_each); false with an exception set.
 bool read_spec(NodeSpec& spec, PyObject* tuple) {
   PyObject *step, *label, *slots, *consts, *kwnames, *after;
-  if (!PyArg_ParseTuple(tuple, "O!UO!O!O!O!", step_type, &step, &label, &PyTuple_Type, &slots, &PyTuple_Type, &consts,
-                        &PyTuple_Type, &kwnames, &PyTuple_Type, &after)) {
+  int is_each = 0;
+  if (!PyArg_ParseTuple(tuple, "O!UO!O!O!O!p", step_type, &step, &label, &PyTuple_Type, &slots, &PyTuple_Type, &consts,
+                        &PyTuple_Type, &kwnames, &PyTuple_Type, &after, &is_each)) {
     return false;
   }
   const Py_ssize_t n = PyTuple_GET_SIZE(slots);
@@ -34,6 +35,11 @@ bool read_spec(NodeSpec& spec, PyObject* tuple) {
                  label, kMaxArguments);
     return false;
   }
+  if (is_each != 0 && n == PyTuple_GET_SIZE(kwnames)) {
+    PyErr_Format(PyExc_ValueError, "step %R: tr.each takes its items as the first positional argument", label);
+    return false;
+  }
+  spec.is_each = is_each != 0;
   spec.step = reinterpret_cast<StepObject*>(Py_NewRef(step));
   spec.label = Py_NewRef(label);
   if (PyTuple_GET_SIZE(kwnames) > 0) spec.kwnames = Py_NewRef(kwnames);
@@ -52,7 +58,8 @@ bool compile(PlanObject* self) {
   const auto n = static_cast<int>(specs.size());
   flow::PlanBuilder builder;
   for (auto& spec : specs) {
-    const bool launched = spec.step->kind != static_cast<int>(StepKind::kSync);
+    // tr.each is begun where it becomes ready, and launches its items itself.
+    const bool launched = spec.step->kind != static_cast<int>(StepKind::kSync) && !spec.is_each;
     self->has_async = self->has_async || spec.step->kind == static_cast<int>(StepKind::kAsync);
     builder.add(&run_step, &spec, launched ? flow::Kind::kLaunch : flow::Kind::kInline);
   }

@@ -6,6 +6,8 @@
 
 #include <structmember.h>
 
+#include "each_part.hpp"
+
 namespace tailrace::bindings {
 
 namespace {
@@ -136,21 +138,45 @@ PyObject* run_add_done_callback(PyObject* object, PyObject* fn) {
   Py_RETURN_NONE;
 }
 
+// Appends what history() tells of one attempt, if it has started; false with an exception set.
+bool add_record(PyObject* list, RunBlock* block, const NodeRecord& record, PyObject* label) {
+  if (record.started_ns == 0 && record.thread == nullptr) return true;
+  const bool running = record.outcome == base::Outcome::kPending;
+  const double started_s = static_cast<double>(record.started_ns - block->started_ns) * 1e-9;
+  const std::int64_t until = running ? block->runtime->now_ns() : record.ended_ns;
+  const Ref entry = Ref::steal(
+      PyObject_CallFunction(hooks.make_record, "Oisdds", label, 1, running ? "running" : base::name(record.outcome),
+                            started_s, static_cast<double>(until - record.started_ns) * 1e-9, record.thread));
+  return entry && PyList_Append(list, entry.get()) == 0;
+}
+
+// Of tr.each: its items; itself only if what it was given could not be read.
+bool add_items(PyObject* list, RunBlock* block, std::size_t given) {
+  const EachPart* part = block->parts;
+  while (part != nullptr && block->run.plan().node(part->node).given != given) part = part->next_part;
+  if (part == nullptr) {
+    if (block->records[given].outcome != base::Outcome::kFailed) return true;
+    const Ref label = Ref::steal(item_label(block, static_cast<int>(given), -1));
+    return label && add_record(list, block, block->records[given], label.get());
+  }
+  // Copied: to make a record runs Python, and the collector may end the run.
+  const std::vector<NodeRecord> records = part->records;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const Ref label = Ref::steal(item_label(block, static_cast<int>(given), static_cast<Py_ssize_t>(i)));
+    if (!label || !add_record(list, block, records[i], label.get())) return false;
+  }
+  return true;
+}
+
 // One record for each step that has started, in the order of the workflow.
 PyObject* run_history(PyObject* object, PyObject*) {
   RunBlock* block = block_of(object);
   Ref list = Ref::steal(PyList_New(0));
   for (std::size_t i = 0; list && i < block->plan->specs->size(); ++i) {
-    const NodeRecord& record = block->records[i];
-    if (record.started_ns == 0 && record.thread == nullptr) continue;
-    const bool running = record.outcome == base::Outcome::kPending;
-    const double started_s = static_cast<double>(record.started_ns - block->started_ns) * 1e-9;
-    const std::int64_t until = running ? block->runtime->now_ns() : record.ended_ns;
-    const Ref entry =
-        Ref::steal(PyObject_CallFunction(hooks.make_record, "Oisdds", (*block->plan->specs)[i].label, 1,
-                                         running ? "running" : base::name(record.outcome), started_s,
-                                         static_cast<double>(until - record.started_ns) * 1e-9, record.thread));
-    if (!entry || PyList_Append(list.get(), entry.get()) != 0) return nullptr;
+    const NodeSpec& spec = (*block->plan->specs)[i];
+    const bool added =
+        spec.is_each ? add_items(list.get(), block, i) : add_record(list.get(), block, block->records[i], spec.label);
+    if (!added) return nullptr;
   }
   return list.release();
 }
@@ -177,10 +203,22 @@ int run_traverse(PyObject* object, visitproc visit, void* arg) {
   // What the block owns is this handle's once nobody works on the run any more. The error matters: its traceback leads
   // to whoever started the run, and from there back to here.
   if (block == nullptr || !block->has_fired) return 0;
-  Py_VISIT(block->error);
+  for (const Failure& failure : block->failures) {
+    Py_VISIT(failure.error);
+    Py_VISIT(failure.traceback);
+  }
   Py_VISIT(block->runtime);
   Py_VISIT(block->plan);
   if (block->plan->output >= 0) Py_VISIT(block->values[block->plan->output]);
+  return 0;
+}
+
+// A result may lead back to its run through objects that cannot be cleared themselves, such as tuples.
+int run_clear(PyObject* object) {
+  RunBlock* block = block_of(object);
+  if (block == nullptr || !block->has_fired) return 0;
+  clear_failures(*block);
+  if (block->plan->output >= 0) Py_CLEAR(block->values[block->plan->output]);
   return 0;
 }
 
@@ -239,6 +277,7 @@ PyMemberDef run_members[] = {
 PyType_Slot run_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(guarded<run_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<run_clear>)},
     {Py_tp_finalize, reinterpret_cast<void*>(guarded<run_finalize>)},
     {Py_tp_methods, run_methods},
     {Py_tp_getset, run_getset},

@@ -1,21 +1,10 @@
 // bind_token.cpp -- `_core.NodeToken`: an async step that somebody must finish, once.
 //
 // Lifetime  A token holds a reference of its run. One that is dropped unfinished fails its step: nothing is lost.
-#include "run_block.hpp"
+#include "each_part.hpp"
+#include "token.hpp"
 
 namespace tailrace::bindings {
-
-struct TokenObject {
-  PyObject_HEAD
-  RunBlock* block;  // null: finished
-  flow::NodeIndex node;
-  PyObject* context;
-  PyObject* on_cancel;
-  RuntimeObject* runtime;
-  PyObject* workflow;
-  PyObject* step;
-  TokenObject* next;  // among the run's unfinished ones; the list owns nothing, so that a dropped task is noticed
-};
 
 namespace {
 
@@ -28,22 +17,29 @@ void end_node(TokenObject* self, PyObject* value, PyObject* error) {
   RunBlock* block = std::exchange(self->block, nullptr);
   Py_CLEAR(self->on_cancel);
   const auto given = block->run.plan().node(self->node).given;
-  NodeRecord& record = block->records[given];
+  EachPart* const part = self->part;
+  NodeRecord& record = part != nullptr ? part->record(self->item) : block->records[given];
   record.ended_ns = block->runtime->now_ns();
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
   (*block->plan->specs)[given].step->record(record.ended_ns - record.started_ns, value == nullptr, true);
   TokenObject** link = &block->tokens;
   while (*link != self) link = &(*link)->next;
   *link = self->next;
+  if (part != nullptr) {
+    end_item(*part, self->item, Py_XNewRef(value), value == nullptr ? Py_NewRef(error) : nullptr);
+    go_on_after_item(*part);
+    return block->run.release();
+  }
   if (!block->run.ending.is_open()) {
     ++block->runtime->state->ledger.late;
   } else if (value != nullptr) {
     block->values[block->plan->arg_count + static_cast<int>(given)] = Py_NewRef(value);
-  } else if (block->error == nullptr) {
-    block->error = Py_NewRef(error);
-    block->error_node = static_cast<int>(given);
   }
-  go_on_shortly(block, block->run.finish(self->node, value == nullptr, nullptr));
+  if (value == nullptr) {
+    keep_failure(*block, Py_NewRef(error), static_cast<int>(given), -1);
+    block->run.settle(outcome_of(*block));
+  }
+  go_on_shortly(block, block->run.finish(self->node, false, nullptr));
   block->run.release();
 }
 
@@ -147,7 +143,7 @@ PyType_Spec token_spec = {
     token_slots};
 
 // The body's arguments as (args, kwargs); null kwargs when there are none.
-bool gather_arguments(const NodeSpec& spec, RunBlock* block, Ref& args, Ref& kwargs) {
+bool gather_arguments(const NodeSpec& spec, RunBlock* block, PyObject* item, Ref& args, Ref& kwargs) {
   const auto n = static_cast<Py_ssize_t>(spec.slots.size());
   const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
   args = Ref::steal(PyTuple_New(n - keywords));
@@ -155,6 +151,7 @@ bool gather_arguments(const NodeSpec& spec, RunBlock* block, Ref& args, Ref& kwa
   for (Py_ssize_t i = 0; i < n; ++i) {
     const auto place = static_cast<std::size_t>(i);
     PyObject* value = spec.slots[place] >= 0 ? block->values[spec.slots[place]] : spec.consts[place];
+    if (i == 0 && item != nullptr) value = item;
     if (i < n - keywords) {
       PyTuple_SET_ITEM(args.get(), i, Py_NewRef(value));
     } else if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(spec.kwnames, i - (n - keywords)), value) != 0) {
@@ -166,9 +163,10 @@ bool gather_arguments(const NodeSpec& spec, RunBlock* block, Ref& args, Ref& kwa
 
 }  // namespace
 
-void launch_async(RunBlock* block, flow::NodeIndex node) {
+void launch_async(RunBlock* block, flow::NodeIndex node, EachPart* part, Py_ssize_t item) {
   const auto& spec = *static_cast<const NodeSpec*>(block->run.plan().node(node).arg);
-  NodeRecord& record = block->records[block->run.plan().node(node).given];
+  const auto given = block->run.plan().node(node).given;
+  NodeRecord& record = part != nullptr ? part->record(item) : block->records[given];
   record.started_ns = block->runtime->now_ns();
   record.thread = "loop";
 
@@ -176,16 +174,15 @@ void launch_async(RunBlock* block, flow::NodeIndex node) {
   Ref object = Ref::steal(context ? token_type->tp_alloc(token_type, 0) : nullptr);
   if (!object) {
     PyObject* error = take_raised();
-    if (block->error == nullptr) {
-      block->error = error;
-      block->error_node = static_cast<int>(block->run.plan().node(node).given);
-    } else {
-      Py_XDECREF(error);
-    }
-    return go_on_shortly(block, block->run.finish(node, true, nullptr));
+    if (part != nullptr) return end_item(*part, item, nullptr, error);
+    keep_failure(*block, error, static_cast<int>(given), -1);
+    block->run.settle(outcome_of(*block));
+    return go_on_shortly(block, block->run.finish(node, false, nullptr));
   }
   TokenObject* self = self_of(object.get());
   self->node = node;
+  self->part = part;
+  self->item = item;
   self->context = context.release();
   self->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(block->runtime)));
   self->workflow = Py_NewRef(block->plan->name);
@@ -197,7 +194,8 @@ void launch_async(RunBlock* block, flow::NodeIndex node) {
   Ref args;
   Ref kwargs;
   Ref done;
-  if (gather_arguments(spec, block, args, kwargs)) {
+  PyObject* const replaced = part != nullptr ? PyTuple_GET_ITEM(part->items, item) : nullptr;
+  if (gather_arguments(spec, block, replaced, args, kwargs)) {
     done = Ref::steal(PyObject_CallFunctionObjArgs(hooks.launch_async, object.get(),
                                                    block->loop != nullptr ? block->loop : Py_None, spec.step->fn,
                                                    args.get(), kwargs ? kwargs.get() : Py_None, nullptr));

@@ -23,6 +23,7 @@ struct NodeSpec {
   std::vector<int> slots;          // -1: the constant at the same place
   std::vector<PyObject*> consts;   // owned
   std::vector<int> after;          // order without data
+  bool is_each;                    // tr.each: the first argument is what to call the step for, item by item
 };
 
 struct PlanObject {

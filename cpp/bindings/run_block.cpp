@@ -4,18 +4,17 @@
 
 #include <new>
 
+#include "each_part.hpp"
 #include "stand_in.hpp"
 
 namespace tailrace::bindings {
 
 void free_block(RunBlock* block);
+thread_local std::int64_t boundary_ns = 0;
 
 namespace {
 
 constexpr int kFreeBlocks = 256;  // kept by a plan
-
-// Where the last body of this thread ended: the next one of the same pass starts there.
-thread_local std::int64_t boundary_ns = 0;
 
 RunBlock& block_of(flow::Run& run) { return static_cast<RunBlock&>(run.host()); }
 
@@ -68,27 +67,32 @@ struct BlockingNode final : sched::Item {
 
 // Virtual runtime: the end of a body that takes time.
 struct VirtualEnd final : sched::Timer {
-  VirtualEnd(RunBlock& b, flow::NodeIndex n, bool f) : block{b}, node{n}, failed{f} {}
+  VirtualEnd(RunBlock& b, flow::NodeIndex n, PyObject* e) : block{b}, node{n}, error{e} {}
   void fire() override {
-    const flow::NodeIndex next = block.run.finish(node, failed, nullptr);
-    if (next != flow::kNoNode) block.run.offer(next, nullptr);
     flow::Run& run = block.run;
+    if (error != nullptr) {
+      keep_failure(block, error, static_cast<int>(run.plan().node(node).given), -1);
+      run.settle(outcome_of(block));
+    }
+    const flow::NodeIndex next = run.finish(node, false, nullptr);
+    if (next != flow::kNoNode) run.offer(next, nullptr);
     delete this;
     run.release();
   }
   RunBlock& block;
   const flow::NodeIndex node;
-  const bool failed;
+  PyObject* const error;  // owned; null: it went well
 };
 
 // Calls the step's body with its arguments in a copy of the run's context; null with an exception set.
-PyObject* call_body(const NodeSpec& spec, RunBlock& block) {
+PyObject* call_body(const NodeSpec& spec, RunBlock& block, PyObject* item) {
   const std::size_t n = spec.slots.size();
   auto** args = static_cast<PyObject**>(alloca((n + 1) * sizeof(PyObject*))) + 1;
   for (std::size_t i = 0; i < n; ++i) {
     const int slot = spec.slots[i];
     args[i] = slot >= 0 ? block.values[slot] : spec.consts[i];
   }
+  if (item != nullptr) args[0] = item;
   const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
   PyObject* context = PyContext_Copy(block.context);
   if (context == nullptr || PyContext_Enter(context) != 0) return Py_XDECREF(context), nullptr;
@@ -99,17 +103,6 @@ PyObject* call_body(const NodeSpec& spec, RunBlock& block) {
   PyContext_Exit(context);
   Py_DECREF(context);
   return value;
-}
-
-// The body's exception becomes the run's, if the run has none yet.
-void keep_error(RunBlock& block, int given) {
-  PyObject* error = take_raised();
-  if (!block.run.ending.is_open() || block.error != nullptr) {
-    Py_DECREF(error);
-    return;
-  }
-  block.error = error;
-  block.error_node = given;
 }
 
 }  // namespace
@@ -137,7 +130,6 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   for (std::size_t i = 0; i < plan->specs->size(); ++i) block->records[i] = NodeRecord{};
   block->nested = nested;
   block->retrieved = block->begun = block->armed = block->has_handle = block->has_fired = false;
-  block->error_node = -1;
   block->priority = static_cast<sched::Priority>(priority);
   block->service_ns = -1;
   block->random = runtime->is_virtual ? &runtime->scheduler().worker(0).random() : nullptr;
@@ -165,55 +157,61 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   return block;
 }
 
-base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::Worker* worker) {
-  RunBlock& block = block_of(run);
-  const auto& spec = *static_cast<const NodeSpec*>(arg);
+Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecord& record, sched::Worker* worker) {
   StepObject& step = *spec.step;
-  const auto given = static_cast<int>(run.plan().node(node).given);
   const bool is_virtual = block.runtime->is_virtual;
   if (is_virtual || boundary_ns == 0) boundary_ns = block.runtime->now_ns();
 
-  NodeRecord& record = block.records[given];
   const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
   record.thread = worker != nullptr            ? worker->name().c_str()
                   : blocking                   ? "blocking"
                   : standing_in_for != nullptr ? "stand-in"
                                                : "caller";
   record.started_ns = boundary_ns;
+  record.outcome = base::Outcome::kPending;
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
   block.service_ns = std::max<std::int64_t>(block.service_ns, 0);
   const bool opens = step.cost.opens_gate();
-  if (opens && run.has_ready()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
+  if (opens && block.has_work()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
   frame.enter_body(opens);
-  PyObject* value = call_body(spec, block);
+  PyObject* value = call_body(spec, block, item);
   const bool clean = frame.leave_body();
   frame.leave();
 
   const std::int64_t began = record.started_ns;
-  std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
+  const std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
   boundary_ns = now;
   step.record(now - began, value == nullptr, clean);
   if (!blocking) block.service_ns += now - began;
   if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
   record.ended_ns = now;
   record.outcome = value != nullptr ? base::Outcome::kOk : base::Outcome::kFailed;
-  if (value == nullptr) keep_error(block, given);
+  return {value, now};
+}
+
+base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::Worker* worker) {
+  RunBlock& block = block_of(run);
+  const auto& spec = *static_cast<const NodeSpec*>(arg);
+  if (spec.is_each) return run_each(block, spec, node, worker);
+  const auto given = static_cast<int>(run.plan().node(node).given);
+  NodeRecord& record = block.records[given];
+  const Attempt made = attempt(block, spec, nullptr, record, worker);
+  PyObject* const error = made.value == nullptr ? take_raised() : nullptr;
   if (!run.ending.is_open()) {
     ++block.runtime->state->ledger.late;
-    Py_XDECREF(value);
+    Py_XDECREF(made.value);
   } else {
-    block.values[block.plan->arg_count + given] = value;
+    block.values[block.plan->arg_count + given] = made.value;
   }
-  if (now > began && is_virtual) {
-    if (worker != nullptr) worker->virtual_busy_until_ns = now;
+  if (block.runtime->is_virtual && made.ended_ns > record.started_ns) {
+    if (worker != nullptr) worker->virtual_busy_until_ns = made.ended_ns;
     run.retain();
-    block.runtime->scheduler().arm(*new VirtualEnd{block, node, value == nullptr}, now);
+    block.runtime->scheduler().arm(*new VirtualEnd{block, node, error}, made.ended_ns);
     return base::Verdict::kDeferred;
   }
-  if (value != nullptr) return base::Verdict::kDone;
-  if (block.error != nullptr && PyErr_GivenExceptionMatches(block.error, PyExc_KeyboardInterrupt) != 0) {
-    run.settle(base::Outcome::kCancelled);
-  }
+  if (error == nullptr) return base::Verdict::kDone;
+  keep_failure(block, error, given, -1);
+  run.settle(outcome_of(block));
   return base::Verdict::kFailed;
 }
 
@@ -273,7 +271,8 @@ void RunBlock::fired(flow::Run&) {
 
 void RunBlock::released(flow::Run&) {
   for (std::size_t i = 0; i < value_count(plan); ++i) Py_CLEAR(values[i]);
-  Py_CLEAR(error);
+  clear_failures(*this);
+  free_parts(*this);
   Py_CLEAR(loop);
   PyObject* runtime_object = reinterpret_cast<PyObject*>(std::exchange(runtime, nullptr));
   PlanObject* const owner = plan;
@@ -293,37 +292,6 @@ void free_block(RunBlock* block) {
   ::operator delete(block);
 }
 
-void RunBlock::Ticket::run(sched::Worker* worker) {
-  const bool attach = worker == nullptr && !block.runtime->is_virtual;  // a stand-in
-  if (attach) attach_thread();
-  if (!take()) {
-    drop();
-    if (attach) detach_thread();
-    return;
-  }
-  boundary_ns = 0;
-  flow::Run& r = block.run;
-  sched::GatedLane& lane = block.runtime->scheduler().lane();
-  const flow::NodeIndex node = r.take_ready();
-  if (block.runtime->is_virtual) {
-    if (node != flow::kNoNode) {
-      const flow::NodeIndex after = r.step(node, worker);
-      if (after != flow::kNoNode) r.offer(after, worker);
-      if (r.has_ready()) post_ticket(&block);
-    }
-  } else if (node != flow::kNoNode) {
-    if (r.has_ready() && plan_spreads(block.plan)) post_ticket(&block);
-    // Until its service reaches the next level and others may go first, or another worker has the permit.
-    const std::int64_t until_ns = sched::next_level_ns(block.service_ns);
-    r.work_while(node, worker, [&](flow::NodeIndex) {
-      return worker == nullptr || (worker->keeps_gate() && (block.service_ns < until_ns || !lane.has_items()));
-    });
-    if (r.has_ready()) post_ticket(&block);
-  }
-  drop();
-  if (attach) detach_thread();
-}
-
 void RunBlock::Deadline::fire() {
   const bool real = !block.runtime->is_virtual;
   if (real) attach_thread();
@@ -334,48 +302,6 @@ void RunBlock::Deadline::fire() {
   }
   block.run.release();
   if (real) detach_thread();
-}
-
-namespace {
-
-const Cost& cost_of(RunBlock* block, flow::NodeIndex node) {
-  return static_cast<const NodeSpec*>(block->run.plan().node(node).arg)->step->cost;
-}
-
-}  // namespace
-
-void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns) {
-  boundary_ns = 0;
-  if (until_ns == base::kNever) {
-    block->run.work(node, nullptr);
-    return;
-  }
-  block->run.work_while(node, nullptr, [block, until_ns](flow::NodeIndex next) {
-    const std::int64_t now = boundary_ns != 0 ? boundary_ns : base::monotonic_ns();
-    return cost_of(block, next).fits(until_ns - now);
-  });
-  if (block->run.has_ready()) post_ticket(block);
-}
-
-void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
-  if (node == flow::kNoNode && !block->run.has_ready()) return;
-  if (!block->runtime->is_virtual) return help_until(block, node, base::monotonic_ns() + kShortNs);
-  if (node != flow::kNoNode) block->run.offer(node, nullptr);
-}
-
-void start_block(RunBlock* block, bool on_loop) {
-  block->begun = true;
-  if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan)) {
-    GuestSlot slot{block->runtime};
-    if (slot.granted()) {
-      go_on_shortly(block, block->run.begin(nullptr));
-      return slot.leave();
-    }
-  }
-  const flow::NodeIndex first = block->run.begin(nullptr);
-  if (first == flow::kNoNode) return;
-  block->run.offer(first, nullptr);
-  post_ticket(block);
 }
 
 }  // namespace tailrace::bindings

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "bindings.hpp"
 #include "frame.hpp"
@@ -19,6 +20,15 @@
 namespace tailrace::bindings {
 
 struct TokenObject;  // bind_token.cpp
+struct EachPart;     // each_part.hpp
+
+// What a body raised, and where.
+struct Failure {
+  PyObject* error;      // owned
+  PyObject* traceback;  // owned, as it was then; null if there was none
+  int node;             // by given number
+  Py_ssize_t item;      // of tr.each; -1: the node itself
+};
 
 struct NodeRecord {
   std::int64_t started_ns = 0;  // 0: never started
@@ -55,10 +65,11 @@ struct RunBlock final : flow::Host {
   PyObject* context = nullptr;       // the caller's, copied for every attempt
   PyObject** values;                 // arguments, then results by given number
   NodeRecord* records;               // by given number
-  PyObject* error = nullptr;
-  int error_node = -1;
+  std::vector<Failure> failures;     // the one that ended the run first
   PyObject* callbacks = nullptr;     // list, until the run has ended
   TokenObject* tokens = nullptr;  // async steps that are not finished
+  EachPart* parts = nullptr;         // its tr.each nodes that have begun; history() shows their items
+  EachPart* open_parts = nullptr;    // those with items to take
   PyObject* loop = nullptr;          // of async steps; null: the runtime's own
   std::int64_t deadline_ns = base::kNever;
   double deadline_s = 0;
@@ -83,7 +94,17 @@ struct RunBlock final : flow::Host {
   void released(flow::Run& run) override;
 
   bool done() const noexcept { return run.ending.outcome() != base::Outcome::kPending; }
+  // Is there something that another thread could do: a ready node, an item that nobody has taken?
+  bool has_work() noexcept;
 };
+
+// Takes over what a body has raised: it ends the run, or has come while others of the run still ran after it had failed.
+void keep_failure(RunBlock& block, PyObject* error, int node, Py_ssize_t item);
+void clear_failures(RunBlock& block);
+// The name of a step, or of an item of tr.each, in errors and in history(): a new reference, or null.
+PyObject* item_label(const RunBlock* block, int node, Py_ssize_t item);
+// What its failure settles the run as: an interrupt is a cancel.
+base::Outcome outcome_of(const RunBlock& block);
 
 // Makes a run of `plan`, admitted and counted, with `references` + 1 references; null with an exception set.
 // `args` are borrowed.
@@ -98,6 +119,26 @@ void post_ticket(RunBlock* block);
 
 // From now on the run is queued at this priority; if it is queued already, it changes its place. False when it had ended.
 bool set_priority(RunBlock* block, sched::Priority priority);
+
+// What this thread may do for a run, one body after the other; asked before each.
+struct Pass {
+  std::int64_t until_ns = base::kNever;          // monotonic: each body must be known to fit before it
+  sched::Worker* worker = nullptr;               // whose permit must last
+  std::int64_t until_service_ns = base::kNever;  // then other runs may go first, if there are any
+  bool allows(const RunBlock& block, const Cost& cost) const;
+};
+extern thread_local Pass current_pass;
+
+// Where the last body of this thread ended: the next one of the same pass starts there. 0: ask the clock.
+extern thread_local std::int64_t boundary_ns;
+
+// A body that has run: its value (owned), or null with an exception set; and when it ended.
+struct Attempt {
+  PyObject* value;
+  std::int64_t ended_ns;  // virtual runtime: with the cost of the step
+};
+// Calls the body of `spec` with its arguments, the first replaced by `item` unless that is null.
+Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecord& record, sched::Worker* worker);
 
 // Works on this thread while each next step is known to fit before `until_ns` (monotonic); the rest goes to a worker.
 void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns);
@@ -123,8 +164,9 @@ void log_unseen(RunBlock* block);
 // Settles as cancelled; false when it had ended.
 bool cancel_block(RunBlock* block);
 
-// Tokens (bind_token.cpp): starts the async node `node` on its loop; tells the started ones that the run has ended.
-void launch_async(RunBlock* block, flow::NodeIndex node);
+// Tokens (bind_token.cpp): starts the async node `node` on its loop, or an item of it if it is a tr.each; tells the
+// started ones that the run has ended.
+void launch_async(RunBlock* block, flow::NodeIndex node, EachPart* part = nullptr, Py_ssize_t item = -1);
 void cancel_tokens(RunBlock* block);
 
 }  // namespace tailrace::bindings

@@ -4,14 +4,6 @@
 
 namespace tailrace::bindings {
 
-void RunBlock::Ticket::complete(base::Outcome) {
-  if (take()) {
-    cancel_block(&block);
-    block.run.work(flow::kNoNode, nullptr);
-  }
-  drop();
-}
-
 void RunBlock::Ticket::drop() {
   flow::Run& run = block.run;
   if (this != &block.ticket) delete this;

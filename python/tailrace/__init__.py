@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tailrace import testing as testing
     from tailrace._core import Future as Future
     from tailrace._core import Run as Run
+    from tailrace._each import each as each
     from tailrace._trace import after as after
     from tailrace.aio import sleep as sleep
     from tailrace.errors import BackendUnavailable as BackendUnavailable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tailrace.errors import RuntimeClosed as RuntimeClosed
     from tailrace.errors import Stalled as Stalled
     from tailrace.errors import StepFailed as StepFailed
+    from tailrace.errors import StepsFailed as StepsFailed
     from tailrace.errors import StepTimeout as StepTimeout
     from tailrace.errors import TailraceError as TailraceError
     from tailrace.errors import WorkflowError as WorkflowError
@@ -59,6 +61,7 @@ _HOME = {
     "Future": "_core",
     "Run": "run",
     "after": "_trace",
+    "each": "_each",
     "sleep": "aio",
     "BackendUnavailable": "errors",
     "Cancelled": "errors",
@@ -71,6 +74,7 @@ _HOME = {
     "Stalled": "errors",
     "StepFailed": "errors",
     "StepTimeout": "errors",
+    "StepsFailed": "errors",
     "TailraceError": "errors",
     "WorkflowError": "errors",
     "Executor": "executor",

@@ -55,7 +55,9 @@ class Plan:
         cls,
         name: str,
         arg_count: int,
-        nodes: Sequence[tuple[Step, str, tuple[int, ...], tuple[Any, ...], tuple[str, ...], tuple[int, ...]]],
+        nodes: Sequence[
+            tuple[Step, str, tuple[int, ...], tuple[Any, ...], tuple[str, ...], tuple[int, ...], bool]
+        ],
         output: int,
     ) -> Self: ...
     @property

@@ -9,6 +9,7 @@ from tailrace import _core
 
 if TYPE_CHECKING:
     from tailrace._definition import Definition
+    from tailrace._trace import Node
 
 __all__ = ["mermaid", "svg"]
 
@@ -21,20 +22,21 @@ Edge = tuple[int, int, bool]
 
 
 def mermaid(definition: Definition) -> str:
-    """Return a flowchart: async steps rounded, blocking ones double-walled, `tr.after` edges dotted."""
+    """Return a flowchart: async steps round, blocking ones double-walled, `tr.each` six-sided."""
     count = len(definition.names)
     lines = ["flowchart TD"]
     lines += [f'    v{slot}[/"{_text(name)}"/]' for slot, name in enumerate(definition.names)]
     for index, node in enumerate(definition.nodes):
-        left, right = _SHAPES[node.step.kind]
-        lines.append(f'    v{count + index}{left}"{_text(node.label)}"{right}')
+        left, right = ("{{", "}}") if node.is_each else _SHAPES[node.step.kind]
+        lines.append(f'    v{count + index}{left}"{_text(_label(node))}"{right}')
     lines += [f"    v{a} {'-.->' if dotted else '-->'} v{b}" for a, b, dotted in _edges(definition)]
     return "\n".join(lines)
 
 
 def svg(definition: Definition) -> str:
     """Return the graph drawn in rows, each node below what it waits for."""
-    labels = [*definition.names, *(node.label for node in definition.nodes)]
+    labels = [*definition.names, *(_label(node) for node in definition.nodes)]
+    stacks = {len(definition.names) + at for at, node in enumerate(definition.nodes) if node.is_each}
     edges = _edges(definition)
     rows: dict[int, list[int]] = {}
     for slot, row in enumerate(_rows(len(labels), edges)):
@@ -62,11 +64,20 @@ def svg(definition: Definition) -> str:
         )
     for slot, (x, y, box) in places.items():
         fill = "#eee" if slot < len(definition.names) else "#cfe3f5"
+        for shift in (6, 3) if slot in stacks else ():
+            parts.append(
+                f'<rect x="{x + shift:.0f}" y="{y + shift:.0f}" width="{box:.0f}" height="{_BOX_H}" rx="5" '
+                f'fill="{fill}" stroke="#456"/>'
+            )
         parts.append(
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{box:.0f}" height="{_BOX_H}" rx="5" fill="{fill}" '
             f'stroke="#456"/><text x="{x + box / 2:.0f}" y="{y + 18:.0f}">{escape(labels[slot])}</text>'
         )
     return "".join([*parts, "</svg>"])
+
+
+def _label(node: Node) -> str:
+    return f"each {node.label}" if node.is_each else node.label
 
 
 def _edges(definition: Definition) -> list[Edge]:

@@ -40,7 +40,7 @@ state = _State()
 
 @dataclass(slots=True)
 class Node:
-    """One call in the graph, as `_core.Plan` wants it; `after` still grows while tracing."""
+    """One call in the graph, or one `tr.each`, as `_core.Plan` wants it; `after` grows while tracing."""
 
     step: _core.Step
     label: str
@@ -48,6 +48,7 @@ class Node:
     consts: tuple[Any, ...]
     kwnames: tuple[str, ...]
     after: set[int] = field(default_factory=set)
+    is_each: bool = False
 
 
 class Trace:
@@ -98,8 +99,10 @@ class Trace:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         origin: str = "",
+        *,
+        is_each: bool = False,
     ) -> Value:
-        """Add the call of a user's step; return the placeholder of its result."""
+        """Add the call of a user's step, or of `tr.each` with it; return the placeholder of its result."""
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise WorkflowError(
@@ -107,7 +110,10 @@ class Trace:
                 "many; let one step work on a list of items"
             )
         label = "/".join([*(nested for _, nested in self._nested), name])
-        return self._node(step, label, args, kwargs, origin or f"the result of step {label!r}")
+        origin = origin or f"the result of {'tr.each with ' if is_each else ''}step {label!r}"
+        value = self._node(step, label, args, kwargs, origin)
+        self.nodes[-1].is_each = is_each
+        return value
 
     def item(self, value: Value, key: Any) -> Value:
         """Add a node that takes `value[key]`."""
@@ -192,7 +198,15 @@ class Trace:
                 result = self.constant(result)
             output = self._own(result)._slot
         nodes = [
-            (node.step, node.label, node.slots, node.consts, node.kwnames, tuple(sorted(node.after)))
+            (
+                node.step,
+                node.label,
+                node.slots,
+                node.consts,
+                node.kwnames,
+                tuple(sorted(node.after)),
+                node.is_each,
+            )
             for node in self.nodes
         ]
         try:

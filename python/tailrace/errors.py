@@ -10,6 +10,7 @@ Wrong Python calls raise the ordinary `TypeError` and `ValueError`. Everything e
     ├── DeadlineExceeded     the run was too late                 (also TimeoutError)
     ├── StepTimeout          one step was too slow                (also TimeoutError)
     ├── StepFailed           a step raised; the original is `__cause__`
+    │   └── StepsFailed      several did                          (also ExceptionGroup)
     ├── Deadlock             a wait that could never end          (also RuntimeError)
     ├── Stalled              virtual time: nothing can run, no timer is set
     ├── PoolExhausted        the memory pool is at its limit      (also MemoryError)
@@ -19,8 +20,9 @@ Wrong Python calls raise the ordinary `TypeError` and `ValueError`. Everything e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, Self, cast
 
 __all__ = [
     "BackendUnavailable",
@@ -34,6 +36,7 @@ __all__ = [
     "Stalled",
     "StepFailed",
     "StepTimeout",
+    "StepsFailed",
     "TailraceError",
     "WorkflowError",
 ]
@@ -112,6 +115,44 @@ class StepFailed(TailraceError):
         return f"{text}: {self.reason}" if self.reason else text
 
 
+class StepsFailed(StepFailed, ExceptionGroup[StepFailed]):
+    """Several steps of one run raised: a group of one `StepFailed` each, the one that ended the run first.
+
+    It is a `StepFailed` too, with step, attempt and `__cause__` of that first one, so that
+    `except tr.StepFailed` is all that most callers write; `except*` takes the group apart.
+
+    >>> def failed(step: str, cause: Exception) -> StepFailed:
+    ...     error = StepFailed(step, "recommend", 1, repr(cause))
+    ...     error.__cause__ = cause
+    ...     return error
+    >>> error = StepsFailed([failed("score[3]", KeyError("user")), failed("score[5]", ValueError("nan"))])
+    >>> print(error)
+    step 'score[3]' of workflow 'recommend' failed on attempt 1: KeyError('user') (and 1 more step failed)
+    >>> [type(one.__cause__).__name__ for one in error.exceptions]
+    ['KeyError', 'ValueError']
+    """
+
+    def __new__(cls, failures: Sequence[StepFailed]) -> Self:
+        """Make the group; ExceptionGroup wants its message here."""
+        return ExceptionGroup.__new__(cls, "several steps failed", list(failures))
+
+    def __init__(self, failures: Sequence[StepFailed]) -> None:
+        first = failures[0]
+        self.step, self.workflow, self.attempt, self.reason = first.args
+        self.__cause__ = first.__cause__
+
+    def __str__(self) -> str:
+        count = len(self.exceptions) - 1
+        return f"{StepFailed.__str__(self)} (and {count} more step{'' if count == 1 else 's'} failed)"
+
+    def __reduce__(self) -> tuple[type[StepsFailed], tuple[list[StepFailed]]]:
+        return type(self), (cast("list[StepFailed]", list(self.exceptions)),)
+
+    def derive(self, excs: Sequence[StepFailed], /) -> StepsFailed:  # type: ignore[override]
+        """Return the group of some of them; `split` and `except*` ask for it."""
+        return StepsFailed(excs)
+
+
 _TEXTS: dict[str, tuple[type[TailraceError], str]] = {
     "cancelled": (Cancelled, "the run of workflow {workflow!r} was cancelled"),
     "timed_out": (
@@ -127,11 +168,6 @@ _TEXTS: dict[str, tuple[type[TailraceError], str]] = {
     "closed": (
         RuntimeClosed,
         "{runtime!r} is closed; use it inside its `with` block, or make a new one with tr.Runtime()",
-    ),
-    "deadlock": (
-        Deadlock,
-        "step {step!r} of workflow {workflow!r} waits for its own run, which cannot end before the step "
-        "does; return the value from the step instead",
     ),
     "drained_inside": (
         Deadlock,
@@ -158,6 +194,8 @@ def make_error(kind: str, detail: dict[str, Any]) -> BaseException:
     """
     if kind == "step_failed":
         return _step_failed(**detail)
+    if kind == "deadlock":
+        return Deadlock(_circle(**detail))
     if kind not in _TEXTS:
         return TailraceError(f"{kind}: {detail}")
     error_type, text = _TEXTS[kind]
@@ -166,7 +204,27 @@ def make_error(kind: str, detail: dict[str, Any]) -> BaseException:
     return error_type(text.format_map(detail))
 
 
-def _step_failed(workflow: str, step: str, attempt: int, cause: BaseException) -> StepFailed:
-    error = StepFailed(step, workflow, attempt, f"{type(cause).__name__}: {cause}")
-    error.__cause__ = cause
-    return error
+def _step_failed(workflow: str, failures: Sequence[tuple[str, int, BaseException]]) -> StepFailed:
+    errors = []
+    for step, attempt, cause in failures:
+        error = StepFailed(step, workflow, attempt, f"{type(cause).__name__}: {cause}")
+        error.__cause__ = cause
+        errors.append(error)
+    return errors[0] if len(errors) == 1 else StepsFailed(errors)
+
+
+def _circle(waits: Sequence[tuple[str, str, str]]) -> str:
+    """Return the text for a circle of waits: (step, its workflow, who it waits for), its closer first."""
+    (step, workflow, wanted), *others = waits
+    if not others and workflow == wanted:
+        return (
+            f"step {step!r} of workflow {workflow!r} waits for its own run, which cannot end before the step "
+            "does; return the value from the step instead"
+        )
+    chain = "".join(
+        f", whose step {other!r} waits for a run of workflow {next_!r}" for other, _, next_ in others
+    )
+    return (
+        f"step {step!r} of workflow {workflow!r} waits for a run of workflow {wanted!r}{chain}, which cannot "
+        f"end before step {step!r} does; return a value from one of them instead of waiting for it"
+    )

@@ -31,6 +31,7 @@ reveal_type(double)  # tailrace.step.Step[[x: int], int]
 reveal_type(double(1))  # int
 reveal_type(look_up("a"))  # list[str]
 reveal_type(fetch([1]))  # Any
+reveal_type(tr.each(double, [1]))  # list[int]
 reveal_type(recommend(1))  # list[str]
 reveal_type(recommend.options(deadline_s=1.0)(1, name="y"))  # list[str]
 reveal_type(recommend.options().map([1]))  # typing.Iterator[list[str]]
