@@ -5,6 +5,7 @@
 
 #include <structmember.h>
 
+#include "native_step.hpp"
 #include "plan.hpp"
 #include "run_block.hpp"
 #include "runtime.hpp"
@@ -61,7 +62,7 @@ bool compile(PlanObject* self) {
     // tr.each is begun where it becomes ready, and launches its items itself.
     const bool launched = spec.step->kind != static_cast<int>(StepKind::kSync) && !spec.is_each;
     self->has_async = self->has_async || spec.step->kind == static_cast<int>(StepKind::kAsync);
-    builder.add(&run_step, &spec, launched ? flow::Kind::kLaunch : flow::Kind::kInline);
+    builder.add(spec.native ? &run_native : &run_step, &spec, launched ? flow::Kind::kLaunch : flow::Kind::kInline);
   }
   try {
     for (int i = 0; i < n; ++i) {
@@ -121,7 +122,7 @@ PyObject* plan_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   if (arg_count < 0 || output < -1 || output >= arg_count + n) {
     return PyErr_Format(PyExc_ValueError, "arg_count %d or output %d is out of range", arg_count, output);
   }
-  if (!compile(self)) return nullptr;
+  if (!prepare_native(self) || !compile(self)) return nullptr;
   return object.release();
 }
 
@@ -300,7 +301,7 @@ void refresh_estimate(PlanObject* plan) {
   for (const auto& spec : *plan->specs) {
     const Cost& cost = spec.step->cost;
     const bool inline_step = spec.step->kind == static_cast<int>(StepKind::kSync);
-    plan->spreads = plan->spreads || !inline_step || cost.is_long();
+    plan->spreads = plan->spreads || !inline_step || worth_another(spec);
     sum += !cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking) ? kShortNs + 1
            : inline_step                                                             ? cost.mean_ns
                                                                                      : 0;

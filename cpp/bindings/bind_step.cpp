@@ -3,6 +3,7 @@
 
 #include <structmember.h>
 
+#include "native_step.hpp"
 #include "step.hpp"
 
 namespace tailrace::bindings {
@@ -53,6 +54,7 @@ void step_dealloc(PyObject* object) {
   step_clear(object);
   Py_CLEAR(self_of(object)->name);
   delete self_of(object)->histogram;
+  delete self_of(object)->native;
   type->tp_free(object);
   Py_DECREF(type);
 }

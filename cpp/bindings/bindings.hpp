@@ -86,5 +86,6 @@ void bind_future(PyObject* module);
 void bind_completions(PyObject* module);
 void bind_runtime(PyObject* module);
 void bind_executor(PyObject* module);
+void bind_native(PyObject* module);
 
 }  // namespace tailrace::bindings

@@ -19,6 +19,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   bind_completions(m.ptr());
   bind_runtime(m.ptr());
   bind_executor(m.ptr());
+  bind_native(m.ptr());
   m.def(
       "set_hooks",
       [](py::object make_error, py::object launch_async, py::object await_run, py::object make_record,

@@ -24,6 +24,8 @@ struct NodeSpec {
   std::vector<PyObject*> consts;   // owned
   std::vector<int> after;          // order without data
   bool is_each;                    // tr.each: the first argument is what to call the step for, item by item
+  bool native = false;             // runs its step's C function on a payload
+  bool copies = false;             // ... of its own, as others read the one that it is given
 };
 
 struct PlanObject {
@@ -34,6 +36,7 @@ struct PlanObject {
   int arg_count;
   int output;
   bool has_async;
+  bool has_native;
   RunBlock* free_blocks;
   int free_count;
   std::uint32_t starts;      // since the estimate was made

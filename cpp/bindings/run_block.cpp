@@ -5,6 +5,7 @@
 #include <new>
 
 #include "each_part.hpp"
+#include "native_step.hpp"
 #include "stand_in.hpp"
 
 namespace tailrace::bindings {
@@ -23,15 +24,19 @@ std::size_t value_count(PlanObject* plan) { return static_cast<std::size_t>(plan
 RunBlock* new_block(PlanObject* plan) {
   const std::size_t nodes = plan->specs->size();
   const std::size_t counters = (flow::Run::memory_bytes(*plan->graph) + 15) & ~std::size_t{15};
-  const std::size_t bytes =
-      sizeof(RunBlock) + counters + value_count(plan) * sizeof(PyObject*) + nodes * sizeof(NodeRecord);
+  const std::size_t cells = plan->has_native ? nodes : 0;
+  const std::size_t bytes = sizeof(RunBlock) + counters + value_count(plan) * sizeof(PyObject*) +
+                            nodes * sizeof(NodeRecord) + cells * sizeof(NativeCell);
   auto* memory = static_cast<std::byte*>(::operator new(bytes));
   std::byte* place = memory + sizeof(RunBlock);
   auto** values = reinterpret_cast<PyObject**>(place + counters);
   auto* records = reinterpret_cast<NodeRecord*>(values + value_count(plan));
   for (std::size_t i = 0; i < value_count(plan); ++i) values[i] = nullptr;
   for (std::size_t i = 0; i < nodes; ++i) new (&records[i]) NodeRecord{};
-  return new (memory) RunBlock{plan, place, values, records};
+  auto* block = new (memory) RunBlock{plan, place, values, records};
+  block->cells = reinterpret_cast<NativeCell*>(records + nodes);
+  for (std::size_t i = 0; i < cells; ++i) new (&block->cells[i]) NativeCell{};
+  return block;
 }
 
 // A body that runs on a thread of the blocking lane.
@@ -229,7 +234,7 @@ void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
 // Short siblings are run by who made them ready: another thread could only take turns at the GIL with it.
 void RunBlock::offered(flow::Run&, flow::NodeIndex top, std::uint32_t, sched::Worker*) {
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(top).arg);
-  if (runtime->is_virtual || spec.step->cost.is_long()) post_ticket(this);
+  if (runtime->is_virtual || worth_another(spec)) post_ticket(this);
 }
 
 void RunBlock::settled(flow::Run&, base::Outcome outcome) {
@@ -261,6 +266,7 @@ void RunBlock::fired(flow::Run&) {
   for (std::size_t i = 0; i < value_count(plan); ++i) {
     if (static_cast<int>(i) != output) Py_CLEAR(values[i]);
   }
+  if (output < 0) forget_cells(*this);
   Py_CLEAR(context);
   Py_CLEAR(loop);
   has_fired = true;

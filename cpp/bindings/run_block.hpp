@@ -19,6 +19,7 @@
 
 namespace tailrace::bindings {
 
+struct NativeCell;   // native_step.hpp
 struct TokenObject;  // bind_token.cpp
 struct EachPart;     // each_part.hpp
 
@@ -65,6 +66,7 @@ struct RunBlock final : flow::Host {
   PyObject* context = nullptr;       // the caller's, copied for every attempt
   PyObject** values;                 // arguments, then results by given number
   NodeRecord* records;               // by given number
+  NativeCell* cells = nullptr;       // by given number; only of a plan with native steps
   std::vector<Failure> failures;     // the one that ended the run first
   PyObject* callbacks = nullptr;     // list, until the run has ended
   TokenObject* tokens = nullptr;  // async steps that are not finished

@@ -49,6 +49,8 @@ struct Cost {
   static constexpr int kProbeAfter = 16;
 };
 
+struct NativeCall;  // native_step.hpp
+
 struct StepObject {
   PyObject_HEAD
   PyObject* fn;
@@ -58,6 +60,7 @@ struct StepObject {
   Cost cost;
   std::uint64_t failures;
   metrics::Histogram* histogram;
+  NativeCall* native;  // owned; null for a step whose body is Python
 
   void record(std::int64_t ns, bool failed, bool clean) {
     cost.learn(ns, clean);

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tailrace.errors import TailraceError as TailraceError
     from tailrace.errors import WorkflowError as WorkflowError
     from tailrace.executor import Executor as Executor
+    from tailrace.native import NativeStep as NativeStep
+    from tailrace.native import native_step as native_step
     from tailrace.priority import Priority as Priority
     from tailrace.run import StepRecord as StepRecord
     from tailrace.runtime import Runtime as Runtime
@@ -82,6 +84,8 @@ _HOME = {
     "StepRecord": "run",
     "Runtime": "runtime",
     "default_runtime": "runtime",
+    "NativeStep": "native",
+    "native_step": "native",
     "Step": "step",
     "step": "step",
     "VirtualClock": "testing",

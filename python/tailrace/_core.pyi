@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
 from typing import Any, Final, Literal, Self, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from tailrace.priority import Priority
 
@@ -46,6 +46,21 @@ class Step:
     def kind(self) -> int: ...
     virtual_cost_s: float
     def statistics(self) -> dict[str, Any]: ...
+
+@final
+class Payload(Buffer):
+    """The bytes that a native step works on: zeroed, aligned to a cache line, a writable buffer."""
+
+    def __new__(cls, nbytes: int) -> Self: ...
+    @property
+    def address(self) -> int: ...
+    def copy(self) -> Payload: ...
+
+def set_native(step: Step, address: int, nbytes: int, gil: int, /) -> None:
+    """Make a sync step native: its body in a plan is the function `int64 f(void*)` at `address`."""
+
+def call_native(step: Step, payload: Payload, /) -> None:
+    """Call a native step's function on a payload; raise RuntimeError if it returns 0."""
 
 @final
 class Plan:

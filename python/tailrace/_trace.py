@@ -51,6 +51,14 @@ class Node:
     is_each: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a native step hands on: a block of `dtype`, which `view` shows to Python."""
+
+    dtype: Any
+    view: _core.Step
+
+
 class Trace:
     """The graph of one workflow while it is drawn: arguments first, then one slot per node.
 
@@ -68,6 +76,8 @@ class Trace:
         self._steps = 0
         self._nested: list[tuple[object, str]] = []
         self._spans: dict[int, range] = {}
+        self._payloads: dict[int, Payload] = {}
+        self._views: dict[int, Value] = {}
 
     def arguments(self) -> list[Value]:
         """Return one placeholder per argument of the outermost workflow."""
@@ -101,8 +111,12 @@ class Trace:
         origin: str = "",
         *,
         is_each: bool = False,
+        payload: Payload | None = None,
     ) -> Value:
-        """Add the call of a user's step, or of `tr.each` with it; return the placeholder of its result."""
+        """Add the call of a user's step, or of `tr.each` with it; return the placeholder of its result.
+
+        With `payload` it is a native step, which takes the one it is given as it is and hands one on.
+        """
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise WorkflowError(
@@ -111,8 +125,23 @@ class Trace:
             )
         label = "/".join([*(nested for _, nested in self._nested), name])
         origin = origin or f"the result of {'tr.each with ' if is_each else ''}step {label!r}"
-        value = self._node(step, label, args, kwargs, origin)
+        value = self._node(step, label, args, kwargs, origin, raw=payload is not None)
         self.nodes[-1].is_each = is_each
+        if payload is not None:
+            self._payloads[value._slot] = payload
+        return value
+
+    def payload_of(self, value: Any) -> Payload | None:
+        """Return what `value` hands on if it is the result of a native step, else None."""
+        return self._payloads.get(self._own(value)._slot) if type(value) is Value else None
+
+    def helper(self, step: _core.Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
+        """Add a node that is no call of the user's."""
+        return self._node(step, step.name, args, kwargs, step.name)
+
+    def span(self, value: Value, first: int) -> Value:
+        """Let `value` stand for all nodes from `first` on in `after`; return it."""
+        self._spans[value._slot] = range(first, len(self.nodes))
         return value
 
     def item(self, value: Value, key: Any) -> Value:
@@ -196,7 +225,7 @@ class Trace:
         else:
             if type(result) is not Value:
                 result = self.constant(result)
-            output = self._own(result)._slot
+            output = self._readable(self._own(result))._slot
         nodes = [
             (
                 node.step,
@@ -215,17 +244,37 @@ class Trace:
             raise WorkflowError(f"workflow {self.workflow!r}: {error}; check its tr.after calls") from error
 
     def _node(
-        self, step: _core.Step, label: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], origin: str
+        self,
+        step: _core.Step,
+        label: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        origin: str,
+        *,
+        raw: bool = False,
     ) -> Value:
         slots: list[int] = []
         consts: list[Any] = []
         for given in (*args, *kwargs.values()):
             argument = self.gather(given)
             is_value = type(argument) is Value
-            slots.append(self._own(argument)._slot if is_value else -1)
+            if is_value:
+                argument = self._own(argument) if raw else self._readable(self._own(argument))
+            slots.append(argument._slot if is_value else -1)
             consts.append(None if is_value else argument)
         self.nodes.append(Node(step, label, tuple(slots), tuple(consts), tuple(kwargs)))
         return Value(self, len(self.names) + len(self.nodes) - 1, origin)
+
+    def _readable(self, value: Value) -> Value:
+        """Return `value` for a reader in Python: a native step's payload as a record, viewed once."""
+        payload = self._payloads.get(value._slot)
+        if payload is None:
+            return value
+        view = self._views.get(value._slot)
+        if view is None:
+            view = self._node(payload.view, payload.view.name, (value,), {}, value._origin, raw=True)
+            self._views[value._slot] = view
+        return view
 
     def _own(self, value: Value) -> Value:
         if value._trace is not self:

@@ -4,7 +4,7 @@ import pytest
 from tailrace._bench import timing
 
 # P3 takes seconds and P15 sleeps: `tailrace bench` checks their answers itself.
-QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6", "P8")
+QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6", "P8", "P12")
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -25,5 +25,6 @@ def test_each_row_of_the_foundation_is_measured():
         "P5.awaited",
         "P6",
         "P8",
+        "P12",
         "P15",
     }

@@ -132,9 +132,9 @@ class Progress:
 
 def all_works() -> list[Work]:
     """Return the works of the Python rows, in the order of the goals."""
-    from tailrace._bench import diamonds, fans, sleeps, submits
+    from tailrace._bench import cfuncs, diamonds, fans, sleeps, submits
 
-    return [*submits.works(), *diamonds.works(), *fans.works(), *sleeps.works()]
+    return [*submits.works(), *diamonds.works(), *fans.works(), *cfuncs.works(), *sleeps.works()]
 
 
 def chosen(works: Iterable[Work], only: str | None) -> list[Work]:
