@@ -356,6 +356,70 @@ def test_a_cancel_while_items_run_ends_the_run_and_leaves_nothing_in_flight(rt, 
     assert rt.drain(WAIT_S)
 
 
+def meeting(**options):
+    """A step whose bodies wait for each other, two by two; it has no other cost."""
+    meet = threading.Barrier(2)
+
+    @tr.step(**options)
+    def wait(x):
+        meet.wait(WAIT_S)
+        return x
+
+    return wait
+
+
+@pytest.mark.parametrize("how", ["called", "started", "awaited"])
+def test_items_of_unknown_length_are_run_by_several_threads_at_once(rt, how):
+    wf = tr.workflow(lambda xs: tr.each(step, xs)).options(runtime=rt)
+    step = meeting()
+
+    async def wait():
+        return await wf.start([1, 2])
+
+    runs = {"called": lambda: wf([1, 2]), "started": lambda: wf.start([1, 2]).result(WAIT_S)}
+    assert (asyncio.run(wait()) if how == "awaited" else runs[how]()) == [1, 2]
+
+
+def test_blocking_items_run_beside_each_other_on_a_runtime_with_one_worker(make_runtime):
+    step = meeting(blocking=True)
+    wf = tr.workflow(lambda xs: tr.each(step, xs)).options(runtime=make_runtime(workers=1))
+    assert wf([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_leaving_a_runtime_by_an_exception_ends_a_run_in_the_middle_of_its_items():
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    @tr.step
+    def wait(x):
+        begun.set()
+        go_on.wait(WAIT_S)
+        return x
+
+    wf = tr.workflow(lambda xs: tr.each(wait, xs))
+    with pytest.raises(KeyError), tr.Runtime(workers=1) as rt:  # noqa: PT012
+        run = wf.options(runtime=rt).start(range(100))
+        assert begun.wait(WAIT_S)
+        threading.Timer(0.05, go_on.set).start()
+        raise KeyError
+    assert run.state == "cancelled"
+    assert rt.drain(WAIT_S)
+    tr.testing.check_accounting(rt)
+
+
+def test_a_run_that_is_raised_in_priority_between_items_goes_on_with_them(virtual, clock):
+    slow = tr.step(lambda x: x)
+    tr.testing.cost(slow, 1.0)
+    run = (
+        tr.workflow(lambda xs: tr.each(slow, xs))
+        .options(runtime=virtual, priority=tr.Priority.LOW)
+        .start(range(9))
+    )
+    clock.advance(1.5)
+    assert run.set_priority(tr.Priority.HIGH)
+    assert run.result() == list(range(9))
+
+
 def test_a_step_of_each_may_call_workflows_with_each(rt):
     @tr.step
     def inside(n):
