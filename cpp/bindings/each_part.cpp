@@ -6,7 +6,10 @@ namespace tailrace::bindings {
 
 namespace {
 
-constexpr bool is_kind(const NodeSpec& spec, StepKind kind) { return spec.step->kind == static_cast<int>(kind); }
+bool is_kind(const NodeSpec& spec, StepKind kind) { return spec.step->kind == static_cast<int>(kind); }
+
+// Are its items started all at once, to be run elsewhere?
+bool is_launched(const NodeSpec& spec) { return is_kind(spec, StepKind::kBlocking) || is_kind(spec, StepKind::kAsync); }
 
 PyObject* too_many(const NodeSpec& spec) {
   return PyErr_Format(PyExc_ValueError,
@@ -64,7 +67,7 @@ EachPart* open_part(RunBlock& block, const NodeSpec& spec, flow::NodeIndex node,
   part->count = PyTuple_GET_SIZE(items.get());
   part->items = items.release();
   part->results = results.release();
-  if (block.has_handle || !is_kind(spec, StepKind::kSync)) part->records.resize(static_cast<std::size_t>(part->count));
+  if (block.has_handle || is_launched(spec)) part->records.resize(static_cast<std::size_t>(part->count));
   part->next_part = std::exchange(block.parts, part);
   return part;
 }
@@ -188,7 +191,7 @@ base::Verdict run_each(RunBlock& block, const NodeSpec& spec, flow::NodeIndex no
     return base::Verdict::kFailed;
   }
   ++part->active;
-  if (!is_kind(spec, StepKind::kSync)) {
+  if (is_launched(spec)) {
     launch_items(*part);
   } else {
     part->next_open = std::exchange(block.open_parts, part);

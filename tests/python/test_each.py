@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WAIT_S = 20.0
+log: list[tuple[str, int]] = []
 here = contextvars.ContextVar("here", default="outside")
 
 
@@ -540,3 +541,91 @@ def test_random_graphs_give_what_a_list_comprehension_gives(nodes, seed, world, 
         assert outcome(runtime) == expected
         clock.run_until_idle()
         tr.testing.check_accounting(runtime)
+
+
+@tr.step
+def visit(x):
+    log.append(("visit", x))
+    if x % 11 == 10:
+        raise LookupError(x)
+    return x
+
+
+@tr.step(blocking=True)
+def store(x):
+    log.append(("store", x))
+    return x
+
+
+@tr.step
+async def fetch(x):
+    log.append(("fetch", x))
+    await tr.sleep(0.3)
+    return x
+
+
+tr.testing.cost(visit, 0.5)
+tr.testing.cost(store, 0.7)
+
+
+@tr.workflow
+def journey(xs):
+    return total(tr.each(fetch, tr.each(visit, xs))), total(tr.each(store, xs))
+
+
+def play(seed):
+    """What ran, in order, and how each run ended."""
+    chance = random.Random(seed)
+    log.clear()
+    clock = tr.VirtualClock(seed=seed)
+    with tr.Runtime(workers=1 + chance.randrange(4), clock=clock) as runtime:
+        runs = []
+        for _ in range(1 + chance.randrange(4)):
+            options = {"deadline_s": chance.choice([0.25, 1.25, 3.0])} if chance.random() < 0.3 else {}
+            first = chance.randrange(8)
+            items = range(first, first + chance.randrange(6))
+            runs.append((items, journey.options(runtime=runtime, **options).start(items)))
+            if chance.random() < 0.5:
+                clock.advance(chance.choice([0.0, 0.5, 1.0]))
+            if chance.random() < 0.2:
+                chance.choice(runs)[1].cancel()
+        clock.run_until_idle()
+        for items, run in runs:
+            if run.state == "ok":
+                assert run.result() == (sum(items), sum(items))
+            else:
+                with pytest.raises(tr.TailraceError):
+                    run.result()
+        tr.testing.check_accounting(runtime)
+        return list(log), [run.state for _, run in runs]
+
+
+def test_every_world_of_runs_with_items_accounts_for_each_and_repeats_from_its_seed():
+    seen = set()
+    for seed in range(1, 301):
+        try:
+            trace, ends = play(seed)
+            if seed % 10 == 0:
+                assert play(seed) == (trace, ends), "the same seed gave two different worlds"
+        except BaseException:
+            print(f"seed {seed} failed")
+            raise
+        seen.update(ends)
+    assert seen == {"ok", "failed", "cancelled", "timed_out"}
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_base_exception_of_an_item_reaches_the_awaiter_as_it_is(rt, kind):
+    original = kind("as it is")
+
+    @tr.step
+    def leave(x):
+        if x == 2:
+            raise original
+        return x
+
+    run = tr.workflow(lambda xs: tr.each(leave, xs)).options(runtime=rt).start(range(5))
+    assert rt.drain(WAIT_S)
+    with pytest.raises(kind) as caught:
+        run.result(WAIT_S)
+    assert caught.value is original
