@@ -47,6 +47,21 @@ def later(x):
     return double_later(x)
 
 
+@tr.workflow
+def fan(xs):
+    return tr.each(double, tr.each(double, xs))
+
+
+@tr.workflow
+def bad_fan(xs):
+    return tr.each(double, tr.each(fail, xs))
+
+
+@tr.workflow
+def fan_later(xs):
+    return tr.each(double_later, xs)
+
+
 def function():
     draw = ctypes.CDLL(None).nrand48
     draw.restype, draw.argtypes = ctypes.c_int64, [ctypes.c_void_p]
@@ -118,6 +133,32 @@ def native_steps(rt):
         native.options(runtime=rt)([x + 1, 2, 3])
 
 
+def each(rt):
+    for x in range(TIMES):
+        fan.options(runtime=rt)((x, x))
+        fan.options(runtime=rt).start([x, x]).history()
+
+
+def each_that_fails(rt):
+    for x in range(TIMES):
+        with pytest.raises(tr.StepFailed):
+            bad_fan.options(runtime=rt)([x, x])
+
+
+def each_that_is_cancelled(rt):
+    for x in range(TIMES):
+        fan.options(runtime=rt).start([x] * 20).cancel()
+    assert rt.drain(20)
+
+
+def each_on_a_loop(rt):
+    async def main():
+        for x in range(TIMES // 2):
+            await fan_later.options(runtime=rt).start([x, x])
+
+    asyncio.run(main())
+
+
 WAYS = [
     call,
     start_and_result,
@@ -129,6 +170,10 @@ WAYS = [
     stream,
     executor_map,
     native_steps,
+    each,
+    each_that_fails,
+    each_that_is_cancelled,
+    each_on_a_loop,
 ]
 
 
