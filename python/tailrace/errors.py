@@ -195,7 +195,8 @@ def make_error(kind: str, detail: dict[str, Any]) -> BaseException:
     if kind == "step_failed":
         return _step_failed(**detail)
     if kind == "deadlock":
-        return Deadlock(_circle(**detail))
+        alone = (detail.get("step", ""), detail.get("workflow", ""), detail.get("workflow", ""))
+        return Deadlock(_circle(detail.get("waits", [alone])))  # a task has no run, and waits for itself only
     if kind not in _TEXTS:
         return TailraceError(f"{kind}: {detail}")
     error_type, text = _TEXTS[kind]
@@ -213,9 +214,11 @@ def _step_failed(workflow: str, failures: Sequence[tuple[str, int, BaseException
     return errors[0] if len(errors) == 1 else StepsFailed(errors)
 
 
-def _circle(waits: Sequence[tuple[str, str, str]]) -> str:
+def _circle(waits: Sequence[tuple[object, str, str]]) -> str:
     """Return the text for a circle of waits: (step, its workflow, who it waits for), its closer first."""
-    (step, workflow, wanted), *others = waits
+    # A submitted task is known by its callable.
+    named = [(getattr(step, "__name__", step), workflow, wanted) for step, workflow, wanted in waits]
+    (step, workflow, wanted), *others = named
     if not others and workflow == wanted:
         return (
             f"step {step!r} of workflow {workflow!r} waits for its own run, which cannot end before the step "

@@ -125,6 +125,20 @@ def test_the_text_of_a_wait_for_oneself_names_step_and_workflow():
     assert "step 's' of workflow 'wf' waits for its own run" in str(error)
 
 
+def test_a_submitted_task_that_waits_for_itself_is_a_deadlock_error(rt):
+    futures = []
+    submitted = threading.Event()
+
+    def wait():
+        assert submitted.wait(WAIT_S)
+        return futures[0].result()
+
+    futures.append(rt.submit(wait))
+    submitted.set()
+    with pytest.raises(tr.Deadlock, match=r"step 'wait' of workflow 'submit' waits for its own run"):
+        futures[0].result(WAIT_S)
+
+
 def test_the_text_of_a_circle_of_waits_names_all_of_it():
     waits = [("a", "one", "two"), ("b", "two", "three"), ("c", "three", "one")]
     error = make_error("deadlock", {"waits": waits})
