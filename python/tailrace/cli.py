@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"tailrace {__version__}")
     parser.add_argument("--includes", action="store_true", help="print the folder of the C++ headers")
     parser.add_argument("--cmakedir", action="store_true", help="print the folder for CMake's tailrace_DIR")
-    commands = parser.add_subparsers(dest="command", metavar="demo | bench", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="demo | bench | doctor", parser_class=_Parser)
     demo = commands.add_parser(
         "demo",
         help="serve real traffic on tailrace and on thread pools, side by side",
@@ -39,17 +39,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     demos.add_arguments(demo)
     commands.add_parser("bench", help="measure this machine: tailrace and its rivals", add_help=False)
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is found, what is missing, and what to do",
+        description="Look at this machine and this installation. Exit status 1 if something is a problem.",
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     args = parser.parse_args(words)
     if args.includes or args.cmakedir:
         return _print_folder("include" if args.includes else "lib/cmake/tailrace")
     if args.command is None:
         parser.print_help()
         return 0
+    if args.command == "doctor":
+        return _examine(args.json)
     try:
         return demos.run(args)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+
+
+def _examine(as_json: bool) -> int:
+    from tailrace import doctor
+    from tailrace._host import Host
+
+    text, status = doctor.report(Host(), as_json)
+    print(text)
+    return status
 
 
 def _print_folder(below: str) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tailrace import _cpus, _hooks, _reports, _shutdown
@@ -216,15 +217,19 @@ def running_loop() -> Any:
     return None if events is None else events._get_running_loop()
 
 
-def default_workers() -> int:
+def default_workers(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
     """Return the number of workers a runtime gets by default.
+
+    Args:
+        environ: Where TAILRACE_WORKERS is looked up.
+        root: Where the cgroup's quota is looked up.
 
     Raises:
         ValueError: if TAILRACE_WORKERS is set to something else than a number from 1 up.
     """
-    text = os.environ.get("TAILRACE_WORKERS", "").strip()
+    text = environ.get("TAILRACE_WORKERS", "").strip()
     if not text:
-        return min(_cpus.available_cpus(), _MAX_WORKERS)
+        return min(_cpus.available_cpus(root), _MAX_WORKERS)
     if not text.isdecimal() or not 1 <= int(text) <= _MAX_WORKERS:
         raise ValueError(f"TAILRACE_WORKERS must be a whole number from 1 to {_MAX_WORKERS}, got {text!r}")
     return int(text)
