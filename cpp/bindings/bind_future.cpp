@@ -6,6 +6,7 @@
 
 #include <structmember.h>
 
+#include "awaiting.hpp"
 #include "frame.hpp"
 #include "future.hpp"
 
@@ -281,6 +282,7 @@ PyType_Slot task_slots[] = {
     {Py_tp_clear, reinterpret_cast<void*>(task_clear)},
     {Py_tp_methods, task_methods},
     {Py_tp_getset, task_getset},
+    {Py_am_await, reinterpret_cast<void*>(guarded<await_future>)},
     {0, nullptr},
 };
 PyType_Spec task_spec = {"tailrace._core._Task", sizeof(FutureObject), 0,

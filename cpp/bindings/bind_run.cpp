@@ -6,6 +6,7 @@
 
 #include <structmember.h>
 
+#include "awaiting.hpp"
 #include "each_part.hpp"
 
 namespace tailrace::bindings {
@@ -19,51 +20,14 @@ struct RunObject {
 };
 
 PyTypeObject* run_type = nullptr;
-PyTypeObject* ready_type = nullptr;
 
 RunBlock* block_of(PyObject* object) { return reinterpret_cast<RunObject*>(object)->block; }
-
-// An iterator that is done at once: what awaiting an ended run yields.
-struct ReadyObject {
-  PyObject_HEAD
-  PyObject* value;
-};
-
-PyObject* ready_next(PyObject* object) {
-  PyObject*& value = reinterpret_cast<ReadyObject*>(object)->value;
-  if (value == nullptr) return nullptr;
-  if (value == Py_None) {
-    Py_CLEAR(value);
-    return nullptr;
-  }
-  const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value));
-  Py_CLEAR(value);
-  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
-  return nullptr;
-}
-
-PySendResult ready_send(PyObject* object, PyObject*, PyObject** result) {
-  PyObject*& value = reinterpret_cast<ReadyObject*>(object)->value;
-  *result = value != nullptr ? std::exchange(value, nullptr) : Py_NewRef(Py_None);
-  return PYGEN_RETURN;
-}
-
-void ready_dealloc(PyObject* object) {
-  PyTypeObject* type = Py_TYPE(object);
-  Py_CLEAR(reinterpret_cast<ReadyObject*>(object)->value);
-  type->tp_free(object);
-  Py_DECREF(type);
-}
 
 PyObject* run_await(PyObject* object) {
   RunBlock* block = block_of(object);
   block->retrieved = true;
-  if (block->run.ending.outcome() != base::Outcome::kOk) return PyObject_CallOneArg(hooks.await_run, object);
-  PyObject* value = take_result(block);
-  PyObject* ready = value != nullptr ? ready_type->tp_alloc(ready_type, 0) : nullptr;
-  if (ready == nullptr) return Py_XDECREF(value), nullptr;
-  reinterpret_cast<ReadyObject*>(ready)->value = value;
-  return ready;
+  if (block->run.ending.outcome() != base::Outcome::kOk) return await_run(object, block);
+  return make_ready(take_result(block));
 }
 
 // The `timeout` argument, in seconds or None, as a deadline; false with an exception set.
@@ -291,17 +255,6 @@ PyType_Spec run_spec = {
     "tailrace._core.Run", sizeof(RunObject), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, run_slots};
 
-PyType_Slot ready_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<ready_dealloc>)},
-    {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
-    {Py_tp_iternext, reinterpret_cast<void*>(guarded<ready_next>)},
-    {Py_am_send, reinterpret_cast<void*>(guarded<ready_send>)},
-    {0, nullptr},
-};
-PyType_Spec ready_spec = {"tailrace._core._Ready", sizeof(ReadyObject), 0,
-                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                          ready_slots};
-
 }  // namespace
 
 // Takes over one reference of the block.
@@ -313,9 +266,6 @@ PyObject* make_run(RunBlock* block) {
   return object;
 }
 
-void bind_run(PyObject* module) {
-  run_type = add_type(module, run_spec);
-  ready_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&ready_spec));
-}
+void bind_run(PyObject* module) { run_type = add_type(module, run_spec); }
 
 }  // namespace tailrace::bindings

@@ -183,7 +183,7 @@ PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
   RuntimeObject* self = ready_self(object);
   const double timeout_s = PyFloat_AsDouble(timeout);
   if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
-  if (inside_body_of(self)) {
+  if (inside_step_of(self)) {
     const py::tuple here = current_step();
     return raise_hooked("drained_inside", Py_BuildValue("{s:O,s:O,s:O}", "runtime", self->name, "workflow",
                                                         here[0].ptr(), "step", here[1].ptr())),

@@ -8,14 +8,32 @@ namespace tailrace::bindings {
 
 namespace {
 
+// In the context of an async step. It does not own the token: the context would then keep a task that its loop dropped.
+struct MarkObject {
+  PyObject_HEAD
+  TokenObject* token;
+};
+
 PyTypeObject* token_type = nullptr;
+PyTypeObject* mark_type = nullptr;
+PyObject* mark_variable = nullptr;
+std::int64_t open_tokens = 0;  // of all runtimes
+
+void mark_dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
 
 TokenObject* self_of(PyObject* object) { return reinterpret_cast<TokenObject*>(object); }
 
 // Ends the node with `value`, or with `error` when value is null; both are borrowed.
 void end_node(TokenObject* self, PyObject* value, PyObject* error) {
   RunBlock* block = std::exchange(self->block, nullptr);
+  --open_tokens;
+  reinterpret_cast<MarkObject*>(self->mark)->token = nullptr;
   Py_CLEAR(self->on_cancel);
+  Py_CLEAR(self->task);
   const auto given = block->run.plan().node(self->node).given;
   EachPart* const part = self->part;
   NodeRecord& record = part != nullptr ? part->record(self->item) : block->records[given];
@@ -58,9 +76,14 @@ PyObject* token_fail(PyObject* object, PyObject* error) {
   Py_RETURN_NONE;
 }
 
-PyObject* token_on_cancel(PyObject* object, PyObject* fn) {
+PyObject* token_on_cancel(PyObject* object, PyObject* const* args, Py_ssize_t given) {
   TokenObject* self = self_of(object);
+  if (given != 2) return PyErr_Format(PyExc_TypeError, "on_cancel() takes a function and a task, got %zd", given);
   if (self->block == nullptr) Py_RETURN_NONE;
+  PyObject* fn = args[0];
+  self->ident = PyThread_get_thread_ident();
+  PyObject* before = std::exchange(self->task, Py_NewRef(args[1]));
+  Py_XDECREF(before);
   if (self->block->done()) return PyObject_CallNoArgs(fn);
   PyObject* old = std::exchange(self->on_cancel, Py_NewRef(fn));
   Py_XDECREF(old);
@@ -71,11 +94,13 @@ int token_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self_of(object)->context);
   Py_VISIT(self_of(object)->on_cancel);
+  Py_VISIT(self_of(object)->task);
   return 0;
 }
 
 int token_clear(PyObject* object) {
   Py_CLEAR(self_of(object)->on_cancel);
+  Py_CLEAR(self_of(object)->task);
   Py_CLEAR(self_of(object)->context);
   return 0;
 }
@@ -96,6 +121,7 @@ void token_dealloc(PyObject* object) {
   PyObject_GC_UnTrack(object);
   PyTypeObject* type = Py_TYPE(object);
   token_clear(object);
+  Py_CLEAR(self_of(object)->mark);
   Py_CLEAR(self_of(object)->runtime);
   Py_CLEAR(self_of(object)->workflow);
   Py_CLEAR(self_of(object)->step);
@@ -116,8 +142,8 @@ PyObject* token_step(PyObject* object, void*) { return Py_NewRef(self_of(object)
 PyMethodDef token_methods[] = {
     {"finish", guarded<token_finish>, METH_O, "finish($self, value, /)\n--\n\nThe step has returned `value`."},
     {"fail", guarded<token_fail>, METH_O, "fail($self, error, /)\n--\n\nThe step has raised `error`."},
-    {"on_cancel", guarded<token_on_cancel>, METH_O,
-     "on_cancel($self, fn, /)\n--\n\nCall fn() when the run ends before the step does."},
+    {"on_cancel", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<token_on_cancel>)), METH_FASTCALL,
+     "on_cancel($self, fn, task, /)\n--\n\nThe step runs as `task`; call fn() when the run ends before it does."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef token_getset[] = {
@@ -141,6 +167,19 @@ PyType_Spec token_spec = {
     "tailrace._core.NodeToken", sizeof(TokenObject), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     token_slots};
+
+PyType_Slot mark_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(guarded<mark_dealloc>)}, {0, nullptr}};
+PyType_Spec mark_spec = {"tailrace._core._Mark", sizeof(MarkObject), 0,
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, mark_slots};
+
+// Puts a mark of `self` into its context.
+bool mark_context(TokenObject* self) {
+  if ((self->mark = mark_type->tp_alloc(mark_type, 0)) == nullptr || PyContext_Enter(self->context) != 0) return false;
+  const Ref token = Ref::steal(PyContextVar_Set(mark_variable, self->mark));
+  if (PyContext_Exit(self->context) != 0 || !token) return false;
+  reinterpret_cast<MarkObject*>(self->mark)->token = self;
+  return true;
+}
 
 // The body's arguments as (args, kwargs); null kwargs when there are none.
 bool gather_arguments(const NodeSpec& spec, RunBlock* block, PyObject* item, Ref& args, Ref& kwargs) {
@@ -172,7 +211,8 @@ void launch_async(RunBlock* block, flow::NodeIndex node, EachPart* part, Py_ssiz
 
   Ref context = Ref::steal(PyContext_Copy(block->context));
   Ref object = Ref::steal(context ? token_type->tp_alloc(token_type, 0) : nullptr);
-  if (!object) {
+  if (object) self_of(object.get())->context = context.release();
+  if (!object || !mark_context(self_of(object.get()))) {
     PyObject* error = take_raised();
     if (part != nullptr) return end_item(*part, item, nullptr, error);
     keep_failure(*block, error, static_cast<int>(given), -1);
@@ -183,7 +223,7 @@ void launch_async(RunBlock* block, flow::NodeIndex node, EachPart* part, Py_ssiz
   self->node = node;
   self->part = part;
   self->item = item;
-  self->context = context.release();
+  ++open_tokens;
   self->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(block->runtime)));
   self->workflow = Py_NewRef(block->plan->name);
   self->step = Py_NewRef(spec.label);
@@ -218,6 +258,26 @@ void cancel_tokens(RunBlock* block) {
   }
 }
 
-void bind_token(PyObject* module) { token_type = add_type(module, token_spec); }
+TokenObject* running_token() noexcept {
+  if (open_tokens == 0) return nullptr;
+  PyObject* mark = nullptr;
+  if (PyContextVar_Get(mark_variable, nullptr, &mark) != 0) return PyErr_Clear(), nullptr;
+  if (mark == nullptr) return nullptr;
+  TokenObject* token = Py_IS_TYPE(mark, mark_type) ? reinterpret_cast<MarkObject*>(mark)->token : nullptr;
+  Py_DECREF(mark);
+  return token;
+}
+
+TokenObject* token_held_up_here() noexcept {
+  TokenObject* token = top_frame == nullptr ? running_token() : nullptr;
+  return token != nullptr && token->ident == PyThread_get_thread_ident() ? token : nullptr;
+}
+
+void bind_token(PyObject* module) {
+  token_type = add_type(module, token_spec);
+  mark_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&mark_spec));
+  mark_variable = PyContextVar_New("tailrace.async_step", nullptr);
+  if (mark_type == nullptr || mark_variable == nullptr) throw py::error_already_set();
+}
 
 }  // namespace tailrace::bindings

@@ -58,7 +58,7 @@ class Ref {
 struct Hooks {
   PyObject* make_error = nullptr;
   PyObject* launch_async = nullptr;
-  PyObject* await_run = nullptr;
+  PyObject* open_wait = nullptr;
   PyObject* make_record = nullptr;
   PyObject* log_failure = nullptr;
 };
@@ -84,6 +84,7 @@ void bind_run(PyObject* module);
 void bind_token(PyObject* module);
 void bind_future(PyObject* module);
 void bind_completions(PyObject* module);
+void bind_awaiting(PyObject* module);
 void bind_runtime(PyObject* module);
 void bind_executor(PyObject* module);
 void bind_native(PyObject* module);

@@ -3,6 +3,7 @@
 #include "run_block.hpp"
 #include "runtime.hpp"
 #include "stand_in.hpp"
+#include "token.hpp"
 
 namespace tailrace::bindings {
 
@@ -115,11 +116,22 @@ bool inside_body_of(const RuntimeObject* runtime) noexcept {
 }
 
 py::object current_runtime() {
+  if (top_frame == nullptr) {
+    if (const TokenObject* token = running_token()) {
+      return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(token->runtime));
+    }
+  }
   if (top_frame == nullptr || top_frame->runtime == nullptr || !top_frame->is_body()) return py::none();
   return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(top_frame->runtime));
 }
 
 py::object current_step() {
+  if (top_frame == nullptr) {
+    if (const TokenObject* token = running_token()) {
+      return py::make_tuple(py::reinterpret_borrow<py::object>(token->workflow),
+                            py::reinterpret_borrow<py::object>(token->step));
+    }
+  }
   if (top_frame == nullptr || !top_frame->is_body()) return py::none();
   const py::object workflow = top_frame->block != nullptr
                                   ? py::reinterpret_borrow<py::object>(top_frame->block->plan->name)

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "awaiting.hpp"
 #include "frame.hpp"
 #include "stand_in.hpp"
 
@@ -79,13 +80,21 @@ void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exce
   // [Z1] acq_rel: the result is there for who wakes; whether somebody sleeps is decided by this exchange ([Z2]).
   if (f->signal.exchange(2, base::acq_rel) == 1) base::StdAtomics::unpark(f->signal, INT32_MAX);
   if (f->announced && f->callbacks == nullptr) return;
+  if (f->announced && PyList_GET_SIZE(f->callbacks) == 1 && is_waiter(PyList_GET_ITEM(f->callbacks, 0))) {
+    const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
+    return wake_waiter(PyList_GET_ITEM(callbacks.get(), 0));
+  }
   UserCode around{f->runtime};
   if (!f->announced) notify_condition(f);
   const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
   PyObject* self = reinterpret_cast<PyObject*>(f);
   for (Py_ssize_t i = 0; callbacks && i < PyList_GET_SIZE(callbacks.get()); ++i) {
-    const Ref ignored =
-        Ref::steal(outside([&] { return PyObject_CallOneArg(PyList_GET_ITEM(callbacks.get(), i), self); }));
+    PyObject* fn = PyList_GET_ITEM(callbacks.get(), i);
+    if (is_waiter(fn)) {
+      wake_waiter(fn);
+      continue;
+    }
+    const Ref ignored = Ref::steal(outside([&] { return PyObject_CallOneArg(fn, self); }));
     if (!ignored) log_callback_error(self);
   }
   around.leave();

@@ -17,17 +17,18 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   bind_token(m.ptr());
   bind_future(m.ptr());
   bind_completions(m.ptr());
+  bind_awaiting(m.ptr());
   bind_runtime(m.ptr());
   bind_executor(m.ptr());
   bind_native(m.ptr());
   m.def(
       "set_hooks",
-      [](py::object make_error, py::object launch_async, py::object await_run, py::object make_record,
+      [](py::object make_error, py::object launch_async, py::object open_wait, py::object make_record,
          py::object log_failure) {
-        hooks = {make_error.release().ptr(), launch_async.release().ptr(), await_run.release().ptr(),
+        hooks = {make_error.release().ptr(), launch_async.release().ptr(), open_wait.release().ptr(),
                  make_record.release().ptr(), log_failure.release().ptr()};
       },
-      py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("await_run"), py::arg("make_record"),
+      py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("open_wait"), py::arg("make_record"),
       py::arg("log_failure"), "Give the core the Python functions it calls back.");
   m.def("current_runtime", &current_runtime, "The runtime of the step that runs on this thread, or None.");
   m.def("current_step", &current_step, "(workflow, step) of the step that runs on this thread, or None.");

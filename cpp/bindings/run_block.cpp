@@ -4,9 +4,11 @@
 
 #include <new>
 
+#include "awaiting.hpp"
 #include "each_part.hpp"
 #include "native_step.hpp"
 #include "stand_in.hpp"
+#include "token.hpp"
 
 namespace tailrace::bindings {
 
@@ -149,7 +151,8 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   block->run.open(references + 1);
 
   if (deadline_s >= 0) block->deadline_ns = base::after_s(block->started_ns, deadline_s);
-  const RunBlock* outer = top_frame != nullptr ? top_frame->block : nullptr;
+  const TokenObject* step = top_frame == nullptr ? running_token() : nullptr;
+  const RunBlock* outer = top_frame != nullptr ? top_frame->block : step != nullptr ? step->block : nullptr;
   if (outer != nullptr && outer->runtime == runtime && outer->deadline_ns < block->deadline_ns) {
     block->deadline_ns = outer->deadline_ns;
     block->deadline_s = static_cast<double>(outer->deadline_ns - block->started_ns) * 1e-9;
@@ -248,9 +251,16 @@ void RunBlock::settled(flow::Run&, base::Outcome outcome) {
   if (outcome != base::Outcome::kOk) cancel_tokens(this);
   const Ref to_call = Ref::steal(std::exchange(callbacks, nullptr));
   if (!to_call) return;
+  bool others = false;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
+    PyObject* fn = PyTuple_GET_ITEM(PyList_GET_ITEM(to_call.get(), i), 0);
+    is_waiter(fn) ? wake_waiter(fn) : void(others = true);
+  }
+  if (!others) return;
   UserCode around{runtime};
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
     PyObject* pair = PyList_GET_ITEM(to_call.get(), i);  // (fn, run)
+    if (is_waiter(PyTuple_GET_ITEM(pair, 0))) continue;
     const Ref ignored =
         Ref::steal(outside([&] { return PyObject_CallOneArg(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)); }));
     if (!ignored) PyErr_WriteUnraisable(PyTuple_GET_ITEM(pair, 0));

@@ -1,5 +1,6 @@
 // run_ending.cpp -- waiting for a run, and what those who wait get.
 #include "run_block.hpp"
+#include "token.hpp"
 #include "waits.hpp"
 
 namespace tailrace::bindings {
@@ -19,7 +20,7 @@ int wait_ended(RunBlock* block, std::int64_t deadline_ns) {
 
 int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help) {
   if (block->done()) return 1;
-  if (refuse_deadlock(block, nullptr)) return -1;
+  if (refuse_deadlock(block, token_held_up_here())) return -1;
   const bool start_here = !block->begun;
   if (help && !block->runtime->is_virtual && (start_here || block->has_work())) {
     GuestSlot slot{block->runtime};
@@ -35,7 +36,7 @@ int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help) {
   if (block->done()) return 1;
   Frame* const inside = top_frame;
   if (inside == nullptr) return wait_ended(block, deadline_ns);
-  if (refuse_deadlock(block, nullptr)) return -1;  // again: others may have begun to wait while we helped
+  if (refuse_deadlock(block, token_held_up_here())) return -1;  // again: others may have begun to wait while we helped
   // What is ready beside this body must not wait for it, short as it was thought.
   if (inside->block != nullptr && inside->block->has_work()) post_ticket(inside->block);
   if (deadline_ns == base::kNever) inside->waits_for = block;

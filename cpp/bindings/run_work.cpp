@@ -1,5 +1,6 @@
 // run_work.cpp -- who works on a run, and for how long: workers that were invited, callers that help.
 #include "each_part.hpp"
+#include "loop_turn.hpp"
 #include "run_block.hpp"
 
 namespace tailrace::bindings {
@@ -93,10 +94,12 @@ void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
 
 void start_block(RunBlock* block, bool on_loop) {
   block->begun = true;
-  if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan)) {
+  if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan) && !loop_turn.no_more_steps()) {
     GuestSlot slot{block->runtime};
     if (slot.granted()) {
+      const Ref loop = Ref::borrow(block->loop);  // the run lets go of it when it has fired
       go_on_shortly(block, block->run.begin(nullptr));
+      if (boundary_ns != 0) loop_turn.charge(block->started_ns, boundary_ns, loop.get());
       return slot.leave();
     }
   }

@@ -1,6 +1,7 @@
 #include "runtime.hpp"
 
 #include "run_block.hpp"
+#include "token.hpp"
 
 namespace tailrace::bindings {
 
@@ -20,9 +21,15 @@ RuntimeState::RuntimeState(PyInterpreterState* interpreter, sched::SchedulerOpti
       }()},
       guest_slots{options.workers} {}
 
+bool inside_step_of(RuntimeObject* runtime) noexcept {
+  if (top_frame != nullptr) return inside_body_of(runtime);
+  const TokenObject* token = running_token();
+  return token != nullptr && token->runtime == runtime;
+}
+
 bool admit(RuntimeObject* runtime, bool* nested) {
   Ledger& ledger = runtime->state->ledger;
-  *nested = inside_body_of(runtime);
+  *nested = inside_step_of(runtime);
   if (runtime->closed) return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", runtime->name)), false;
   try {
     runtime->scheduler().ensure_started();

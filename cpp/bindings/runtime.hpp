@@ -70,6 +70,9 @@ struct RuntimeObject {
 
 extern PyTypeObject* runtime_type;
 
+// Does this thread run a body under `runtime`, or its event loop an async step?
+bool inside_step_of(RuntimeObject* runtime) noexcept;
+
 // Counts a root piece of work in, or refuses it with an exception set. Work that a step of the same runtime starts
 // is not counted as root: `*nested` says so, and it is never refused for being too much.
 bool admit(RuntimeObject* runtime, bool* nested);

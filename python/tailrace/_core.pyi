@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
@@ -21,7 +22,10 @@ def set_hooks(
     *,
     make_error: Callable[[str, dict[str, Any]], BaseException],
     launch_async: Callable[[NodeToken, Any, Any, tuple[Any, ...], dict[str, Any] | None], None],
-    await_run: Callable[[Run], Generator[Any, Any, Any]],
+    open_wait: Callable[
+        [Run | Future, RuntimeCore | None],
+        tuple[Completions, asyncio.Future[None], asyncio.Task[Any] | None] | None,
+    ],
     make_record: Callable[[str, int, str, float, float, str], Any],
     log_failure: Callable[[str, BaseException], None],
 ) -> None:
@@ -118,12 +122,13 @@ class NodeToken:
     def step(self) -> str: ...
     def finish(self, value: Any, /) -> None: ...
     def fail(self, error: BaseException, /) -> None: ...
-    def on_cancel(self, fn: Callable[[], object], /) -> None: ...
+    def on_cancel(self, fn: Callable[[], object], task: asyncio.Task[Any], /) -> None: ...
 
 class Future(concurrent.futures.Future[Any]):
     """The C-level future of `submit`; a real `concurrent.futures.Future` to everybody else."""
 
     def set_priority(self, priority: Priority, /) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, Any]: ...
 
 @final
 class Completions:
@@ -131,7 +136,9 @@ class Completions:
 
     def fileno(self) -> int: ...
     def post(self, item: Any, /) -> None: ...
-    def drain(self) -> list[Any]: ...
+    def deliver(self) -> None: ...
+    @property
+    def wakes(self) -> int: ...
     def close(self) -> None: ...
 
 @disjoint_base

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tailrace import _core, _shutdown, errors
 from tailrace.run import StepRecord
 
 if TYPE_CHECKING:
-    from tailrace._core import NodeToken, Run
+    import asyncio
+
+    from tailrace._core import Completions, Future, NodeToken, Run, RuntimeCore
 
 __all__ = ["install"]
 
@@ -22,7 +24,7 @@ def install() -> None:
     _core.set_hooks(
         make_error=make_error,
         launch_async=_launch_async,
-        await_run=_await_run,
+        open_wait=_open_wait,
         make_record=StepRecord,
         log_failure=_log_failure,
     )
@@ -52,10 +54,12 @@ def _launch_async(
     aio.launch_async(token, loop, fn, args, kwargs)
 
 
-def _await_run(run: Run) -> Generator[Any, Any, Any]:
+def _open_wait(
+    target: Run | Future, runtime: RuntimeCore | None
+) -> tuple[Completions, asyncio.Future[None], asyncio.Task[Any] | None] | None:
     from tailrace import aio
 
-    return aio.await_run(run)
+    return aio.open_wait(target, runtime)
 
 
 def _log_failure(workflow: str, error: BaseException) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from tailrace import _core, _shutdown
 from tailrace.errors import BackendUnavailable, RuntimeClosed
-from tailrace.run import virtual_runs
 
-__all__ = ["await_run", "launch_async", "sleep"]
+__all__ = ["launch_async", "open_wait", "sleep"]
 
 _CLOSE_TIMEOUT_S = 0.5
 
@@ -45,19 +45,15 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # weak: the loop's registry must not keep it alive
-        self._completions = _core.Completions()
-        loop.add_reader(self._completions.fileno(), self._drain)
+        self.completions = _core.Completions()
+        loop.add_reader(self.completions.fileno(), self.completions.deliver)
 
     def post(self, work: Callable[[], object]) -> None:
         """Call `work()` on the loop's thread: soon, or at once where the loop runs here."""
         if asyncio._get_running_loop() is self._loop():
             work()
         else:
-            self._completions.post(work)
-
-    def _drain(self) -> None:
-        for work in self._completions.drain():
-            work()
+            self.completions.post(work)
 
 
 _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
@@ -96,43 +92,29 @@ def launch_async(
             token.fail(_closed_loop(token))
 
 
-def await_run(run: _core.Run) -> Generator[Any, Any, Any]:
-    """Return the iterator behind `await run`; the core calls this for a run that is not done."""
-    return _wait(run)
+def open_wait(
+    target: _core.Run | _core.Future, runtime: _core.RuntimeCore | None
+) -> tuple[_core.Completions, asyncio.Future[None], asyncio.Task[Any] | None] | None:
+    """Return where an awaiter on the running loop is woken, by what, and its task; the core calls this.
 
-
-def _wait(run: _core.Run) -> Generator[Any, None, Any]:
+    None if the target has ended meanwhile, since in virtual time who waits drives it.
+    """
     loop = asyncio._get_running_loop()
     if loop is None:
-        raise BackendUnavailable(
-            f"to await a run of workflow {run.workflow!r} an asyncio event loop must be running; "
-            "outside of one write run.result()"
+        what, instead = (
+            (f"a run of workflow {target.workflow!r}", "run.result()")
+            if isinstance(target, _core.Run)
+            else ("a submitted task", "future.result()")
         )
-    clock = virtual_runs.get(run) if virtual_runs else None
+        raise BackendUnavailable(
+            f"to await {what} an asyncio event loop must be running; outside of one write {instead}"
+        )
+    clock = getattr(runtime, "clock", None)
     if clock is not None and clock.loop is not loop:
-        run.exception()  # nobody else drives a virtual runtime: waiting for it does
-        return _outcome(run)
-    waiter = loop.create_future()
-    bridge = _bridge_here(loop)
-    wake = partial(_wake, waiter)
-    run.add_done_callback(lambda _run: bridge.post(wake))
-    try:
-        yield from waiter
-    except asyncio.CancelledError:
-        run.cancel()
-        raise
-    return _outcome(run)
-
-
-def _outcome(run: _core.Run) -> Any:
-    if run.state == "cancelled":
-        raise asyncio.CancelledError(f"the run of workflow {run.workflow!r} was cancelled")
-    return run.result(0)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+        with suppress(CancelledError):
+            target.exception()  # nobody else drives a virtual runtime: waiting for it does
+        return None
+    return _bridge_here(loop).completions, loop.create_future(), asyncio.current_task(loop)
 
 
 def _begin(
@@ -145,7 +127,7 @@ def _begin(
     if loop not in _bridges:
         _bridge_here(loop)
     task = loop.create_task(_drive(token, fn, args, kwargs or {}), context=token.context)
-    token.on_cancel(partial(_cancel, loop, task))
+    token.on_cancel(partial(_cancel, loop, task), task)
 
 
 # A task that is cancelled before its first step never gets here; it drops its token, and the core notices.
@@ -168,8 +150,9 @@ async def _drive(
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed, and its tasks with it
-        loop.call_soon_threadsafe(task.cancel)
+    bridge = _bridges.get(loop)
+    if bridge is not None and not loop.is_closed():  # a closed loop's tasks are gone with it
+        bridge.post(task.cancel)
 
 
 def _closed_loop(token: _core.NodeToken) -> RuntimeClosed:
@@ -200,7 +183,8 @@ class _OwnLoop:
         try:
             self.loop.run_forever()
             for task in (left := asyncio.all_tasks(self.loop)):
-                task.cancel()
+                if not task.cancelling():  # a second time would end what it does on its way out
+                    task.cancel()
             if left:
                 self.loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_TIMEOUT_S))
         finally:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from tailrace._core import Run
 
-if TYPE_CHECKING:
-    from tailrace.testing import VirtualClock
-
 __all__ = ["Run", "StepRecord"]
-
-# Runs in virtual time, which go on only while somebody drives their clock: who awaits them must know.
-virtual_runs: WeakKeyDictionary[Run, VirtualClock] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)

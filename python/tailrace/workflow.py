@@ -13,7 +13,6 @@ from tailrace import _core, _picture, _streams, _trace
 from tailrace._definition import Definition
 from tailrace.errors import WorkflowError
 from tailrace.priority import Priority
-from tailrace.run import virtual_runs
 from tailrace.runtime import Runtime, resolve, running_loop
 from tailrace.step import Step, StepStatistics
 
@@ -94,14 +93,8 @@ class Handle(Generic[P, R]):
         if plan is None or kwargs or len(args) != definition.arity:
             plan, args = definition.compiled(), definition.bind(args, kwargs)  # type: ignore[assignment]
         runtime = resolve() if self._runtime is None else self._runtime
-        clock = runtime.clock
-        if clock is None:
-            return plan.start(runtime, args, self._priority, self._deadline_s, running_loop())
-        run = plan.start(
-            runtime, args, self._priority, self._deadline_s, None
-        )  # virtual time has its own loop
-        virtual_runs[run] = clock
-        return run
+        loop = running_loop() if runtime.clock is None else None  # virtual time has its own loop
+        return plan.start(runtime, args, self._priority, self._deadline_s, loop)
 
     def map(self, iterable: Iterable[Any], *, concurrency: int | None = None) -> Iterator[R]:
         """Run the workflow for every item; yield the results in order.

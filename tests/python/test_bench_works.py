@@ -4,7 +4,7 @@ import pytest
 from tailrace._bench import timing
 
 # P3 takes seconds and P15 sleeps: `tailrace bench` checks their answers itself.
-QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6", "P8", "P12")
+QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6", "P8", "P9", "P9.paced", "P11", "P12")
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -25,6 +25,10 @@ def test_each_row_of_the_foundation_is_measured():
         "P5.awaited",
         "P6",
         "P8",
+        "P9",
+        "P9.lag",
+        "P9.paced",
+        "P11",
         "P12",
         "P15",
     }
