@@ -90,7 +90,9 @@ void raise_cancelled(const WaiterObject* self) {
 // The value (a new reference), or null with what an awaiter gets instead.
 PyObject* outcome_of(const WaiterObject* self) {
   if (self->block != nullptr) {
-    const bool cancelled = self->block->run.ending.outcome() == base::Outcome::kCancelled;
+    // A run that an interrupt has cancelled passes the interrupt on.
+    const bool cancelled =
+        self->block->run.ending.outcome() == base::Outcome::kCancelled && !is_interrupted(*self->block);
     return cancelled ? (raise_cancelled(self), nullptr) : take_result(self->block);
   }
   const FutureObject* task = task_of(self);

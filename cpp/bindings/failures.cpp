@@ -57,10 +57,13 @@ void clear_failures(RunBlock& block) {
   }
 }
 
+bool is_interrupted(const RunBlock& block) {
+  return !block.failures.empty() &&
+         PyErr_GivenExceptionMatches(block.failures.front().error, PyExc_KeyboardInterrupt) != 0;
+}
+
 base::Outcome outcome_of(const RunBlock& block) {
-  const bool interrupted = !block.failures.empty() &&
-                           PyErr_GivenExceptionMatches(block.failures.front().error, PyExc_KeyboardInterrupt) != 0;
-  return interrupted ? base::Outcome::kCancelled : base::Outcome::kFailed;
+  return is_interrupted(block) ? base::Outcome::kCancelled : base::Outcome::kFailed;
 }
 
 PyObject* item_label(const RunBlock* block, int node, Py_ssize_t item) {

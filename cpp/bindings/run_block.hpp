@@ -107,6 +107,7 @@ void clear_failures(RunBlock& block);
 PyObject* item_label(const RunBlock* block, int node, Py_ssize_t item);
 // What its failure settles the run as: an interrupt is a cancel.
 base::Outcome outcome_of(const RunBlock& block);
+bool is_interrupted(const RunBlock& block);
 
 // Makes a run of `plan`, admitted and counted, with `references` + 1 references; null with an exception set.
 // `args` are borrowed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import gc
@@ -259,6 +260,29 @@ def test_a_base_exception_reaches_each_awaiter_as_it_is_and_no_worker_dies(rt, k
     with pytest.raises(kind):
         wf(1)
     assert rt.submit(lambda: 5).result(WAIT_S) == 5
+
+
+@pytest.mark.parametrize("kind", [Stop, SystemExit, KeyboardInterrupt])
+def test_who_awaits_gets_a_base_exception_as_it_is(rt, kind):
+    original = kind("as it is")
+
+    @tr.step
+    def leave(_x):
+        raise original
+
+    run = tr.workflow(lambda x: leave(x)).options(runtime=rt).start(1)
+    assert rt.drain(WAIT_S)
+    seen = []
+
+    async def main():
+        try:
+            await run
+        except BaseException as error:
+            seen.append(error)
+
+    asyncio.run(main())
+    assert len(seen) == 1
+    assert seen[0] is original
 
 
 def test_bodies_that_fail_while_the_run_ends_are_told_together(rt):
