@@ -1,4 +1,5 @@
 // bind_plan.cpp -- `_core.Plan`: checks the node tuples, compiles the graph, calls and starts it.
+#include <algorithm>
 #include <string>
 
 #include "bindings.hpp"
@@ -66,7 +67,7 @@ bool compile(PlanObject* self) {
   }
   try {
     for (int i = 0; i < n; ++i) {
-      const auto& spec = specs[static_cast<std::size_t>(i)];
+      auto& spec = specs[static_cast<std::size_t>(i)];
       for (const int slot : spec.slots) {
         if (slot < -1 || slot >= self->arg_count + n) {
           PyErr_Format(PyExc_ValueError, "step %U: value slot %d is not one of %d", spec.label, slot,
@@ -74,12 +75,16 @@ bool compile(PlanObject* self) {
           return false;
         }
         if (slot >= self->arg_count) {
+          spec.before.push_back(slot - self->arg_count);
           builder.edge(static_cast<flow::NodeIndex>(slot - self->arg_count), static_cast<flow::NodeIndex>(i));
         }
       }
       for (const int before : spec.after) {
+        spec.before.push_back(before);
         builder.edge(static_cast<flow::NodeIndex>(before), static_cast<flow::NodeIndex>(i));
       }
+      std::sort(spec.before.begin(), spec.before.end());
+      spec.before.erase(std::unique(spec.before.begin(), spec.before.end()), spec.before.end());
     }
     self->graph = new flow::Plan{builder.compile()};
   } catch (const flow::CycleError& error) {
@@ -299,12 +304,12 @@ void refresh_estimate(PlanObject* plan) {
   std::int64_t sum = 0;
   plan->spreads = false;
   for (const auto& spec : *plan->specs) {
-    const Cost& cost = spec.step->cost;
-    const bool inline_step = spec.step->kind == static_cast<int>(StepKind::kSync);
+    const StepObject& step = *spec.step;
+    const bool inline_step = step.kind == static_cast<int>(StepKind::kSync);
     plan->spreads = plan->spreads || !inline_step || worth_another(spec);
-    sum += !cost.known() || spec.step->kind == static_cast<int>(StepKind::kBlocking) ? kShortNs + 1
-           : inline_step                                                             ? cost.mean_ns
-                                                                                     : 0;
+    if (step.where == StepPlace::kHere) continue;
+    const bool elsewhere = step.kind == static_cast<int>(StepKind::kBlocking) || step.where == StepPlace::kWorker;
+    sum += elsewhere || !step.cost.known() ? kShortNs + 1 : inline_step ? step.cost.mean_ns : 0;
   }
   plan->is_short = sum <= kShortNs;
 }

@@ -15,25 +15,37 @@ namespace {
 StepObject* self_of(PyObject* object) { return reinterpret_cast<StepObject*>(object); }
 
 PyObject* step_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* keywords[] = {"fn", "name", "kind", nullptr};
+  static const char* keywords[] = {"fn", "name", "kind", "gil", "place", nullptr};
   PyObject* fn = nullptr;
   PyObject* name = nullptr;
   int kind = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OUi:Step", const_cast<char**>(keywords), &fn, &name, &kind)) {
+  int gil = 0;
+  int place = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OUi|ii:Step", const_cast<char**>(keywords), &fn, &name, &kind, &gil,
+                                   &place)) {
     return nullptr;
   }
   if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "a step needs a callable, got %R", fn);
   if (kind < 0 || kind > 2) return PyErr_Format(PyExc_ValueError, "kind must be SYNC, ASYNC or BLOCKING, got %d", kind);
+  if (gil < 0 || gil > 2)
+    return PyErr_Format(PyExc_ValueError, "gil must be 0 (auto), 1 (holds) or 2 (releases), got %d", gil);
+  if (place < 0 || place > 2) {
+    return PyErr_Format(PyExc_ValueError, "place must be 0 (anywhere), 1 (here) or 2 (a worker), got %d", place);
+  }
   PyObject* object = type->tp_alloc(type, 0);
   if (object == nullptr) return nullptr;
   StepObject* self = self_of(object);
   self->fn = Py_NewRef(fn);
   self->name = Py_NewRef(name);
   self->kind = kind;
+  self->gil = static_cast<GilUse>(gil);
+  self->where = static_cast<StepPlace>(place);
   self->virtual_cost_s = 0.0;
   self->cost = Cost{};
   self->failures = 0;
+  self->at_once = 0;
   self->histogram = new metrics::Histogram{};
+  self->queue_time = new metrics::Histogram{};
   return object;
 }
 
@@ -55,18 +67,36 @@ void step_dealloc(PyObject* object) {
   Py_CLEAR(self_of(object)->name);
   delete self_of(object)->histogram;
   delete self_of(object)->native;
+  delete self_of(object)->queue_time;
   type->tp_free(object);
   Py_DECREF(type);
+}
+
+const char* gil_name(const StepObject& self) {
+  if (self.gil != GilUse::kAuto) return self.gil == GilUse::kHolds ? "holds" : "releases";
+  return !self.cost.released_known() ? "unknown" : self.cost.released >= kWorthShare ? "releases" : "holds";
+}
+
+// Of the waits from ready to begun; those that were none are only counted.
+double queued_s(const StepObject& self, double quantile) {
+  const std::uint64_t waited = self.queue_time->count();
+  const double all = static_cast<double>(waited + self.at_once);
+  const double among = (quantile * all - static_cast<double>(self.at_once)) / static_cast<double>(waited);
+  return waited == 0 || among <= 0 ? 0.0 : static_cast<double>(self.queue_time->percentile(among)) * 1e-9;
 }
 
 PyObject* step_statistics(PyObject* object, PyObject*) {
   const StepObject& self = *self_of(object);
   const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
-  return Py_BuildValue("{s:K,s:K,s:d,s:d,s:d,s:d}", "calls", static_cast<unsigned long long>(self.cost.calls),
-                       "failures", static_cast<unsigned long long>(self.failures), "mean_s",
+  const metrics::Histogram& ran = *self.histogram;
+  PyObject* released = self.cost.released_known() ? PyFloat_FromDouble(self.cost.released) : Py_NewRef(Py_None);
+  return Py_BuildValue("{s:K,s:K,s:d,s:d,s:d,s:d,s:d,s:d,s:d,s:s,s:N}", "calls",
+                       static_cast<unsigned long long>(self.cost.calls), "failures",
+                       static_cast<unsigned long long>(self.failures), "mean_s",
                        self.cost.mean_ns < 0 ? 0.0 : static_cast<double>(self.cost.mean_ns) * 1e-9, "p50_s",
-                       seconds(self.histogram->percentile(0.5)), "p99_s", seconds(self.histogram->percentile(0.99)),
-                       "max_s", seconds(self.histogram->max()));
+                       seconds(ran.percentile(0.5)), "p99_s", seconds(ran.percentile(0.99)), "max_s",
+                       seconds(ran.max()), "queue_p50_s", queued_s(self, 0.5), "queue_p99_s", queued_s(self, 0.99),
+                       "queue_max_s", seconds(self.queue_time->max()), "gil", gil_name(self), "gil_released", released);
 }
 
 PyMethodDef step_methods[] = {

@@ -150,8 +150,8 @@ void launch_items(EachPart& part) {
 
 void take_items(EachPart& part, sched::Worker* worker) {
   RunBlock& block = part.block;
-  const Cost& cost = part.spec.step->cost;
-  while (part.next < part.count && block.run.is_open() && current_pass.allows(block, cost)) {
+  const StepObject& step = *part.spec.step;
+  while (part.next < part.count && block.run.is_open() && current_pass.allows(block, step)) {
     run_item(part, part.next++, worker);
   }
 }

@@ -43,14 +43,33 @@ void Frame::leave() noexcept {
   (previous != nullptr ? previous->next : all_frames) = next;
 }
 
+bool Frame::opens_for(const Cost& cost, GilUse said, bool others) {
+  if (cost.wants_probe(said) && !runtime->is_virtual && (others || runtime->scheduler().lane().has_items())) {
+    probed_ = runtime->state->keeper.probe.begin();
+  }
+  const bool opens = probed_ || cost.opens_gate(said);
+  holds_long_ = !opens && cost.known() && cost.mean_ns >= kLongNs;
+  return opens;
+}
+
+void Frame::learn_released(Cost& cost, std::int64_t ns) const {
+  if (probed_) cost.learn_released(ns, seen_.inside_ns, seen_.outside_ns);
+}
+
 void Frame::enter_body(bool opens) {
   gate_ = runtime->scheduler().lane().gate.generation();
-  if (worker != nullptr) return worker->enter_body(opens);
-  if ((opened_ = opens)) step_aside();
+  if (worker == nullptr) {
+    if ((opened_ = opens || holds_long_)) step_aside();
+    return;
+  }
+  if (holds_long_) ++runtime->state->long_bodies;
+  worker->enter_body(opens);
 }
 
 bool Frame::leave_body() {
+  if (probed_) seen_ = runtime->state->keeper.probe.end();
   const bool alone = runtime->scheduler().lane().gate.generation() == gate_;
+  if (worker != nullptr && holds_long_) --runtime->state->long_bodies;
   if (worker != nullptr) return worker->leave_body() && alone;
   if (opened_) step_back();
   return alone;

@@ -8,6 +8,8 @@
 #include <optional>
 
 #include "bindings.hpp"
+#include "cost.hpp"
+#include "gil_probe.hpp"
 #include "tailrace/sched/worker.hpp"
 
 namespace tailrace::bindings {
@@ -19,9 +21,13 @@ struct Frame {
   // A step of a run (block, label: its name), a submitted task (task, label: its callable) or, with neither, callbacks.
   Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, sched::Worker* worker,
         const char* thread, std::int64_t started_ns);
+  // Does a body of this cost let others run beside it, this time? `others`: some are there, or will be.
+  bool opens_for(const Cost& cost, GilUse said, bool others);
   // Around the body: `opens` lets others run beside it.
   void enter_body(bool opens);
   bool leave_body();  // true: nobody else came in meanwhile
+  // After a body that took `ns`, and was learnt: what a probe has seen of it.
+  void learn_released(Cost& cost, std::int64_t ns) const;
   // The body is about to wait, or has waited, for other work: others must be let in whatever was thought of it.
   void begin_wait();
   void end_wait();
@@ -54,6 +60,9 @@ struct Frame {
 
   sched::Worker* replaced_ = nullptr;
   bool opened_ = false;
+  bool probed_ = false;
+  bool holds_long_ = false;  // a long body with the gate closed: guests need not spare it
+  GilProbe::Seen seen_;
   std::uint64_t gate_ = 0;  // who had the permit when the body began
   int stepped_out_ = 0;
 };

@@ -105,17 +105,24 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
   f->state = TaskState::kRunning;
   RuntimeObject* runtime = f->runtime;
   const bool is_virtual = runtime != nullptr && runtime->is_virtual;
+  if (runtime != nullptr) look_at_probe(runtime->state->keeper);
   const std::int64_t began = is_virtual ? runtime->now_ns() : base::monotonic_ns();
 
   const Ref fn = Ref::borrow(f->fn);
   Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), worker, thread, began};
-  if (runtime != nullptr) frame.enter_body(runtime->state->costs.of(fn.get()).opens_gate());
+  if (runtime != nullptr) {
+    frame.enter_body(frame.opens_for(runtime->state->costs.of(fn.get()), GilUse::kAuto, false));
+  }
   PyObject* value = call_task(f);
   const bool clean = runtime == nullptr || frame.leave_body();
   frame.leave();
 
   const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
-  if (runtime != nullptr) runtime->state->costs.of(fn.get()).learn(took, clean);
+  if (runtime != nullptr) {
+    Cost& cost = runtime->state->costs.of(fn.get());
+    cost.learn(took, clean);
+    frame.learn_released(cost, took);
+  }
   if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   PyObject* error = value == nullptr ? take_raised() : nullptr;
   end_task(f, TaskState::kFinished, value, error);

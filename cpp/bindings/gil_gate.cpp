@@ -29,9 +29,29 @@ void GilKeeper::worker_stopping(sched::Worker& worker) {
   worker.keeper_state = nullptr;
 }
 
+void GilKeeper::look() {
+  probe.look([this](std::int64_t pause_ns) {
+    PyThreadState* const state = PyEval_SaveThread();
+    const std::int64_t until = base::monotonic_ns() + pause_ns;
+    while (base::monotonic_ns() < until) base::pause();  // too short to sleep in
+    probe.asks();
+    PyEval_RestoreThread(state);
+  });
+}
+
+bool look_at_probe(GilKeeper& keeper) {
+  if (!keeper.probe.is_under_way() || keeper.probe.is_own()) return false;
+  keeper.probe.asks();
+  keeper.look();
+  return true;
+}
+
 void GilKeeper::enter(sched::Worker& worker) {
   constexpr std::int64_t kPatienceNs = 5'000'000;  // CPython's switch interval: no guest keeps a worker out for longer
+  const bool probes = probe.is_under_way();
+  if (probes) probe.asks();
   PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state));
+  if (probes) look();
   enter_core();
   if (!kHasGil || guests.busy == 0) return;
   guests.awaited = true;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "bindings.hpp"
+#include "gil_probe.hpp"
 #include "tailrace/base/atomic.hpp"
 #include "tailrace/sched/gate_keeper.hpp"
 #include "tailrace/sched/worker.hpp"
@@ -35,12 +36,18 @@ class GilKeeper final : public sched::GateKeeper {
   void enter(sched::Worker& worker) override;
   void leave(sched::Worker& worker) override;
   sched::ThreadHooks thread_hooks() override;
+  // On a thread that has the GIL while a body is probed: looks whether that body asks for it.
+  void look();
 
   GuestRoom guests;
+  GilProbe probe;
 
  private:
   PyInterpreterState* interpreter_;
 };
+
+// Before a body: has another one to be looked at? True when that took its time.
+bool look_at_probe(GilKeeper& keeper);
 
 extern thread_local sched::Worker* this_worker;  // null on a thread that is not a worker's
 

@@ -200,7 +200,7 @@ base::Verdict run_native(flow::Run& run, flow::NodeIndex node, void* arg, sched:
 bool worth_another(const NodeSpec& spec) noexcept {
   const Cost& cost = spec.step->cost;
   const NativeCall* const native = spec.step->native;
-  if (native == nullptr) return cost.is_long();
+  if (native == nullptr) return spec.step->is_helped();
   return native->gil != NativeGil::kHolds && (!cost.known() || cost.mean_ns >= kReleaseNs);
 }
 

@@ -26,6 +26,7 @@ struct NodeSpec {
   bool is_each;                    // tr.each: the first argument is what to call the step for, item by item
   bool native = false;             // runs its step's C function on a payload
   bool copies = false;             // ... of its own, as others read the one that it is given
+  std::vector<int> before;         // whose end makes it ready: each given number once
 };
 
 struct PlanObject {

@@ -112,6 +112,13 @@ PyObject* call_body(const NodeSpec& spec, RunBlock& block, PyObject* item) {
   return value;
 }
 
+// When the last of what it waits for had ended.
+std::int64_t ready_ns(const RunBlock& block, const NodeSpec& spec) noexcept {
+  std::int64_t ready = block.started_ns;
+  for (const int before : spec.before) ready = std::max(ready, block.records[before].ended_ns);
+  return ready;
+}
+
 }  // namespace
 
 RunBlock::RunBlock(PlanObject* p, void* memory, PyObject** v, NodeRecord* r)
@@ -168,19 +175,22 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
 Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecord& record, sched::Worker* worker) {
   StepObject& step = *spec.step;
   const bool is_virtual = block.runtime->is_virtual;
+  const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
+  if (!blocking && look_at_probe(block.runtime->state->keeper)) boundary_ns = 0;
   if (is_virtual || boundary_ns == 0) boundary_ns = block.runtime->now_ns();
 
-  const bool blocking = step.kind == static_cast<int>(StepKind::kBlocking);
   record.thread = worker != nullptr            ? worker->name().c_str()
                   : blocking                   ? "blocking"
                   : standing_in_for != nullptr ? "stand-in"
                                                : "caller";
   record.started_ns = boundary_ns;
   record.outcome = base::Outcome::kPending;
+  step.record_queued(boundary_ns - ready_ns(block, spec));
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, boundary_ns};
   block.service_ns = std::max<std::int64_t>(block.service_ns, 0);
-  const bool opens = step.cost.opens_gate();
-  if (opens && block.has_work()) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
+  const bool siblings = block.has_work();
+  const bool opens = frame.opens_for(step.cost, blocking ? GilUse::kReleases : step.gil, siblings);
+  if (opens && siblings) post_ticket(&block);  // short siblings, which nobody was invited for, must not wait
   frame.enter_body(opens);
   PyObject* value = call_body(spec, block, item);
   const bool clean = frame.leave_body();
@@ -190,6 +200,7 @@ Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecor
   const std::int64_t now = is_virtual ? base::after_s(began, step.virtual_cost_s) : base::monotonic_ns();
   boundary_ns = now;
   step.record(now - began, value == nullptr, clean);
+  frame.learn_released(step.cost, now - began);
   if (!blocking) block.service_ns += now - began;
   if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(now - began));
   record.ended_ns = now;

@@ -128,7 +128,7 @@ struct Pass {
   std::int64_t until_ns = base::kNever;          // monotonic: each body must be known to fit before it
   sched::Worker* worker = nullptr;               // whose permit must last
   std::int64_t until_service_ns = base::kNever;  // then other runs may go first, if there are any
-  bool allows(const RunBlock& block, const Cost& cost) const;
+  bool allows(const RunBlock& block, const StepObject& step) const;
 };
 extern thread_local Pass current_pass;
 

@@ -2,6 +2,7 @@
 #include "each_part.hpp"
 #include "loop_turn.hpp"
 #include "run_block.hpp"
+#include "stand_in.hpp"
 
 namespace tailrace::bindings {
 
@@ -9,8 +10,8 @@ thread_local Pass current_pass;
 
 namespace {
 
-const Cost& cost_of(RunBlock& block, flow::NodeIndex node) {
-  return static_cast<const NodeSpec*>(block.run.plan().node(node).arg)->step->cost;
+const StepObject& step_of(RunBlock& block, flow::NodeIndex node) {
+  return *static_cast<const NodeSpec*>(block.run.plan().node(node).arg)->step;
 }
 
 // Makes `pass` this thread's, until it goes; a body may begin another one inside.
@@ -31,23 +32,23 @@ void work(RunBlock& block, flow::NodeIndex node, const Pass& pass) {
   boundary_ns = 0;
   for (;;) {
     block.run.work_while(node, pass.worker,
-                         [&](flow::NodeIndex next) { return pass.allows(block, cost_of(block, next)); });
+                         [&](flow::NodeIndex next) { return pass.allows(block, step_of(block, next)); });
     EachPart* const part = open_part_of(block);
     if (block.run.has_ready() || part == nullptr) return;
-    if (block.run.is_open() && !pass.allows(block, part->spec.step->cost)) return;
+    if (block.run.is_open() && !pass.allows(block, *part->spec.step)) return;
     node = work_on(*part, pass.worker);
   }
 }
 
 }  // namespace
 
-bool Pass::allows(const RunBlock& block, const Cost& cost) const {
+bool Pass::allows(const RunBlock& block, const StepObject& step) const {
   if (worker != nullptr) {
     return worker->keeps_gate() &&
            (block.service_ns < until_service_ns || !block.runtime->scheduler().lane().has_items());
   }
-  if (until_ns == base::kNever) return true;
-  return cost.fits(until_ns - (boundary_ns != 0 ? boundary_ns : base::monotonic_ns()));
+  if (until_ns == base::kNever) return step.where != StepPlace::kWorker || standing_in_for != nullptr;
+  return step.fits(until_ns - (boundary_ns != 0 ? boundary_ns : base::monotonic_ns()));
 }
 
 bool RunBlock::has_work() noexcept { return run.has_ready() || open_part_of(*this) != nullptr; }

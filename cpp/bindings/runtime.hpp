@@ -49,6 +49,7 @@ struct RuntimeState {
   std::int64_t live = 0;          // runs not yet fired and tasks not yet ended: what `drain` waits for
   int guest_slots;
   int waiting_workers = 0;        // workers whose body waits for other work
+  int long_bodies = 0;            // workers in a long body that keeps the gate closed
   int stand_ins = 0;              // threads that take from the lane for them
   base::atomic<std::uint32_t> quiet{0};  // bumped when `live` falls to zero
   PyObject* poll = nullptr;       // virtual runtime: the event loop's turn

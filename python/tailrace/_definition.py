@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tailrace import _core, _trace
+from tailrace import _blas, _core, _trace
 from tailrace._trace import Node, Trace
 from tailrace.errors import WorkflowError
 
@@ -97,6 +97,7 @@ class Definition:
         try:
             result = self._invoke(tuple(trace.arguments()))
             self.plan, self.nodes = trace.plan(result), tuple(trace.nodes)
+            _blas.limit()
         finally:
             _trace.state.trace = outer
 

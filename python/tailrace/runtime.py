@@ -11,7 +11,7 @@ from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tailrace import _cpus, _hooks, _reports, _shutdown
+from tailrace import _blas, _cpus, _hooks, _reports, _shutdown
 from tailrace._checks import check_choice, check_count, check_seconds
 from tailrace._core import RuntimeCore, current_runtime
 from tailrace.errors import RuntimeClosed
@@ -93,6 +93,8 @@ class Runtime(RuntimeCore):
         self._tokens: list[Token[RuntimeCore | None]] = []
         if clock is not None:
             clock.attach(self)
+        else:
+            _blas.limit(self)
         _shutdown.remember(self)
 
     def statistics(self) -> _reports.RuntimeStatistics:
@@ -158,6 +160,7 @@ class Runtime(RuntimeCore):
         _forget_default(self)
         ended = self.stop_raw(True, timeout_s)
         _shutdown.forget(self)
+        _blas.release(self)
         _stop_loop(self)
         return ended
 

@@ -4,7 +4,21 @@ import pytest
 from tailrace._bench import timing
 
 # P3 takes seconds and P15 sleeps: `tailrace bench` checks their answers itself.
-QUICK = ("P1", "P1.cold", "P5", "P5.awaited", "P6", "P8", "P9", "P9.paced", "P11", "P12")
+QUICK = (
+    "P1",
+    "P1.cold",
+    "P5",
+    "P5.awaited",
+    "P6",
+    "P7",
+    "P7.across",
+    "P8",
+    "P9",
+    "P9.paced",
+    "P11",
+    "P12",
+    "P16",
+)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -24,6 +38,8 @@ def test_each_row_of_the_foundation_is_measured():
         "P5",
         "P5.awaited",
         "P6",
+        "P7",
+        "P7.across",
         "P8",
         "P9",
         "P9.lag",
@@ -31,4 +47,5 @@ def test_each_row_of_the_foundation_is_measured():
         "P11",
         "P12",
         "P15",
+        "P16",
     }

@@ -1,6 +1,10 @@
 #include "tailrace/base/clock.hpp"
 
+#include <pthread.h>
+
 #include <ctime>
+
+#include "tailrace/base/thread_clock.hpp"
 
 namespace tailrace::base {
 
@@ -13,6 +17,24 @@ std::int64_t monotonic_ns() noexcept {
 RealClock& RealClock::instance() noexcept {
   static RealClock clock;
   return clock;
+}
+
+ThreadClock ThreadClock::of_this_thread() noexcept {
+  ThreadClock clock;
+#ifdef __linux__
+  clockid_t id{};
+  clock.known_ = pthread_getcpuclockid(pthread_self(), &id) == 0;
+  clock.id_ = id;
+#endif
+  return clock;
+}
+
+std::int64_t ThreadClock::now_ns() const noexcept {
+#ifdef __linux__
+  timespec now{};
+  if (known_ && clock_gettime(id_, &now) == 0) return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+#endif
+  return -1;
 }
 
 }  // namespace tailrace::base

@@ -13,7 +13,7 @@ from importlib import import_module
 from itertools import repeat
 from typing import Any
 
-from tailrace._bench import loops
+from tailrace._bench import loops, matmuls
 from tailrace._bench.stepwise import first, last, middle
 from tailrace._bench.timing import Op, Work
 from tailrace.runtime import default_workers
@@ -257,6 +257,8 @@ _ENGINES: dict[str, dict[str, _Engines]] = {
     "dask": {
         "P1": {"Dask threaded": partial(_asked, partial(_dask, lambda x: {"last": (_increment, x)}), 10)},
         "P5": {"Dask threaded": partial(_asked, partial(_dask, _dask_diamond), 1)},
+        "P7": {"Dask threaded": partial(matmuls.dask_threaded, 1)},
+        "P7.across": {"Dask threaded": partial(matmuls.dask_threaded, matmuls.REQUESTS)},
     },
     "joblib": {"P1": {"joblib threading": partial(_asked, _joblib_one, 1)}},
     "langgraph": {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Any, NamedTuple
 
 
 def first(x: int) -> int:
@@ -32,33 +34,44 @@ def whole(x: int) -> int:
     return last(*[middle(a) for _ in range(8)])
 
 
+class Steps(NamedTuple):
+    """The functions of a diamond: one, then eight of one kind, then one that joins them."""
+
+    first: Callable[[Any], Any] = first
+    middle: Callable[[Any], Any] = middle
+    last: Callable[..., Any] = last
+
+
 class Diamond:
     """Each step is a task of the pool; done-callbacks count down and start what has become ready."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, steps: Steps | None = None) -> None:
         self._pool = pool
+        self._steps = steps or Steps()
 
-    def start(self, x: int) -> Future[int]:
+    def start(self, x: Any) -> Future[Any]:
         """Start one request and return its future."""
         request = _Request()
-        self._pool.submit(first, x).add_done_callback(partial(self._fan_out, request))
+        self._pool.submit(self._steps.first, x).add_done_callback(partial(self._fan_out, request))
         return request.answer
 
-    def _fan_out(self, request: _Request, begun: Future[int]) -> None:
+    def _fan_out(self, request: _Request, begun: Future[Any]) -> None:
         a = begun.result()
         for place in range(8):
-            self._pool.submit(middle, a).add_done_callback(partial(self._count_down, request, place))
+            self._pool.submit(self._steps.middle, a).add_done_callback(
+                partial(self._count_down, request, place)
+            )
 
-    def _count_down(self, request: _Request, place: int, done: Future[int]) -> None:
+    def _count_down(self, request: _Request, place: int, done: Future[Any]) -> None:
         request.values[place] = done.result()
         with request.lock:
             request.waiting -= 1
             if request.waiting:
                 return
-        self._pool.submit(last, *request.values).add_done_callback(partial(_tell, request))
+        self._pool.submit(self._steps.last, *request.values).add_done_callback(partial(_tell, request))
 
 
-def _tell(request: _Request, done: Future[int]) -> None:
+def _tell(request: _Request, done: Future[Any]) -> None:
     request.answer.set_result(done.result())
 
 
@@ -66,7 +79,7 @@ class _Request:
     __slots__ = ("answer", "lock", "values", "waiting")
 
     def __init__(self) -> None:
-        self.answer: Future[int] = Future()
+        self.answer: Future[Any] = Future()
         self.lock = threading.Lock()
-        self.values = [0] * 8
+        self.values: list[Any] = [None] * 8
         self.waiting = 8

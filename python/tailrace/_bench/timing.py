@@ -40,6 +40,8 @@ class Work:
         expected: the answer of every engine's call.
         engines: opens each engine; the one to be judged is called `tailrace`.
         pause_s: seconds to sleep before each call, so that the engine's threads have parked.
+        quantile: what stands for the calls of a pass: 0.5, their median, or a tail.
+        least_calls: of one pass, whatever time they take: a tail needs some.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Work:
     expected: object
     engines: Mapping[str, Callable[[], AbstractContextManager[Op]]]
     pause_s: float = 0.0
+    quantile: float = 0.5
+    least_calls: int = 1
 
 
 class WrongAnswer(Exception):
@@ -97,7 +101,7 @@ def measure(work: Work, passes: int, budget_s: float, progress: Callable[[str], 
 def _one_pass(work: Work, name: str, op: Op, budget_s: float) -> float:
     samples: list[float] = []
     spent = 0.0
-    while not samples or spent < budget_s:
+    while len(samples) < work.least_calls or spent < budget_s:
         if work.pause_s:
             time.sleep(work.pause_s)
         began = time.perf_counter()
@@ -106,7 +110,18 @@ def _one_pass(work: Work, name: str, op: Op, budget_s: float) -> float:
         check(work, name, answer)
         samples.append(took if op.measured_s is None else op.measured_s())
         spent += took + work.pause_s
-    return median(samples) / op.operations
+    return _quantile(samples, work.quantile) / op.operations
+
+
+def _quantile(samples: list[float], quantile: float) -> float:
+    """Return the nearest rank; the median of an even number is the mean of two.
+
+    >>> _quantile([3.0, 1.0, 2.0, 4.0], 0.5), _quantile([3.0, 1.0, 2.0, 4.0], 0.99)
+    (2.5, 4.0)
+    """
+    if quantile == 0.5:
+        return median(samples)
+    return sorted(samples)[min(int(quantile * len(samples)), len(samples) - 1)]
 
 
 class Progress:
@@ -134,16 +149,10 @@ class Progress:
 
 def all_works() -> list[Work]:
     """Return the works of the Python rows, in the order of the goals."""
-    from tailrace._bench import awaits, cfuncs, diamonds, fans, sleeps, submits
+    from tailrace._bench import awaits, cfuncs, convoys, diamonds, fans, matmuls, sleeps, submits
 
-    return [
-        *submits.works(),
-        *diamonds.works(),
-        *fans.works(),
-        *awaits.works(),
-        *cfuncs.works(),
-        *sleeps.works(),
-    ]
+    groups = (submits, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys)
+    return [work for group in groups for work in group.works()]
 
 
 def chosen(works: Iterable[Work], only: str | None) -> list[Work]:
