@@ -266,7 +266,7 @@ void waiter_dealloc(PyObject* object) {
 }
 
 PyType_Slot ready_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<ready_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<ready_dealloc>)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(guarded<ready_next>)},
     {Py_am_send, reinterpret_cast<void*>(guarded<ready_send>)},
@@ -284,9 +284,9 @@ PyMethodDef waiter_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 PyType_Slot waiter_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<waiter_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<waiter_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(waiter_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(waiter_clear)},
+    {Py_tp_clear, reinterpret_cast<void*>(guarded<waiter_clear>)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(guarded<waiter_next>)},
     {Py_tp_methods, waiter_methods},

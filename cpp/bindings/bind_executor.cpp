@@ -181,7 +181,7 @@ PyMemberDef executor_members[] = {
 PyType_Slot executor_slots[] = {
     {Py_tp_init, reinterpret_cast<void*>(guarded<executor_init>)},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<executor_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<executor_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(executor_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(executor_clear)},
     {Py_tp_methods, executor_methods},

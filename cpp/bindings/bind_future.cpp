@@ -277,7 +277,7 @@ PyGetSetDef task_getset[] = {
 PyType_Slot task_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(guarded<task_new>)},
     {Py_tp_init, reinterpret_cast<void*>(guarded<task_init>)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<task_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<task_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(task_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(task_clear)},
     {Py_tp_methods, task_methods},

@@ -79,7 +79,7 @@ PyGetSetDef payload_getset[] = {
 };
 PyType_Slot payload_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(guarded<payload_new>)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<payload_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<payload_dealloc>)},
     {Py_bf_getbuffer, reinterpret_cast<void*>(guarded<payload_buffer>)},
     {Py_tp_methods, payload_methods},
     {Py_tp_getset, payload_getset},

@@ -282,7 +282,7 @@ PyGetSetDef plan_getset[] = {
 };
 PyType_Slot plan_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(guarded<plan_new>)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<plan_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<plan_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(plan_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(plan_clear)},
     {Py_tp_methods, plan_methods},

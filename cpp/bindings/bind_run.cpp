@@ -239,7 +239,7 @@ PyMemberDef run_members[] = {
     {nullptr, 0, 0, 0, nullptr},
 };
 PyType_Slot run_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<run_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<run_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(run_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(guarded<run_clear>)},
     {Py_tp_finalize, reinterpret_cast<void*>(guarded<run_finalize>)},

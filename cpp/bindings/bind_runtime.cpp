@@ -350,7 +350,7 @@ PyGetSetDef runtime_getset[] = {
 PyType_Slot runtime_slots[] = {
     {Py_tp_init, reinterpret_cast<void*>(guarded<runtime_init>)},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<runtime_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<runtime_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(runtime_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(runtime_clear)},
     {Py_tp_methods, runtime_methods},

@@ -114,7 +114,7 @@ PyMemberDef step_members[] = {
 
 PyType_Slot step_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(guarded<step_new>)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<step_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<step_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(step_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(step_clear)},
     {Py_tp_methods, step_methods},

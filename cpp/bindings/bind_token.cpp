@@ -154,7 +154,7 @@ PyGetSetDef token_getset[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot token_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<token_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<token_dealloc>)},
     {Py_tp_finalize, reinterpret_cast<void*>(guarded<token_finalize>)},
     {Py_tp_traverse, reinterpret_cast<void*>(token_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(token_clear)},
@@ -168,7 +168,7 @@ PyType_Spec token_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     token_slots};
 
-PyType_Slot mark_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(guarded<mark_dealloc>)}, {0, nullptr}};
+PyType_Slot mark_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<mark_dealloc>)}, {0, nullptr}};
 PyType_Spec mark_spec = {"tailrace._core._Mark", sizeof(MarkObject), 0,
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, mark_slots};
 

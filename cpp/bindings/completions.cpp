@@ -112,7 +112,7 @@ PyGetSetDef completions_getset[] = {
 
 PyType_Slot completions_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(guarded<completions_new>)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(guarded<completions_dealloc>)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(guarded_dealloc<completions_dealloc>)},
     {Py_tp_traverse, reinterpret_cast<void*>(completions_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(completions_clear)},
     {Py_tp_methods, completions_methods},

@@ -1,7 +1,7 @@
 // core_section.hpp -- what stands for the GIL where there is none.
 //
-// What      `guarded<fn>`: fn as Python may call it. `outside(f)`: around code of the user's. `enter_core`, `leave_core`:
-//           for threads of our own. On a build with a GIL all three are nothing: `guarded<fn>` is fn itself.
+// What      `guarded<fn>`, `guarded_dealloc<fn>`: fn as Python may call it. `outside(f)`: around code of the user's.
+//           `enter_core`, `leave_core`: for threads of our own. With a GIL all are nothing: `guarded<fn>` is fn itself.
 // Why       What the files of this folder read and write was written for one thread at a time. A critical section of
 //           CPython's keeps that, and like the GIL it is given up wherever its thread waits: it cannot make a deadlock
 //           that the GIL could not. Bodies run outside of it, so they run beside each other.
@@ -59,6 +59,18 @@ struct Guard<F> {
 template <auto F>
 inline constexpr auto guarded = &Guard<F>::call;
 
+// An object that dies while its thread waits to come in must not be the collector's any more: it would find the object
+// without references, take it for garbage and free it a second time.
+template <auto F>
+struct DeallocGuard {
+  static void call(PyObject* object) {
+    if (PyType_IS_GC(Py_TYPE(object))) PyObject_GC_UnTrack(object);
+    Guard<F>::call(object);
+  }
+};
+template <auto F>
+inline constexpr auto guarded_dealloc = &DeallocGuard<F>::call;
+
 template <class F>
 auto outside(F&& f) {
   CoreStay* const stay = step_outside();
@@ -77,6 +89,8 @@ inline void make_core_section() {}
 
 template <auto F>
 inline constexpr auto guarded = F;
+template <auto F>
+inline constexpr auto guarded_dealloc = F;
 
 template <class F>
 auto outside(F&& f) {

@@ -16,7 +16,7 @@ namespace tailrace::bindings {
 
 inline constexpr std::int64_t kShortNs = 50'000;  // what may run on an event loop's thread, or after a blocking step
 // From here on a body of which nothing else is known opens the gate.
-inline constexpr std::int64_t kLongNs = 200'000;
+inline constexpr std::int64_t kLongNs = kHasGil ? 200'000 : 25'000;  // without: a little more than the wake itself
 // So long must a body be without the GIL to be worth a wake, and this part of its time.
 inline constexpr std::int64_t kWorthNs = 50'000;
 inline constexpr float kWorthShare = 0.25F;

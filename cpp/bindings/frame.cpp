@@ -68,7 +68,7 @@ void Frame::enter_body(bool opens) {
 
 bool Frame::leave_body() {
   if (probed_) seen_ = runtime->state->keeper.probe.end();
-  const bool alone = runtime->scheduler().lane().gate.generation() == gate_;
+  const bool alone = !kHasGil || runtime->scheduler().lane().gate.generation() == gate_;
   if (worker != nullptr && holds_long_) --runtime->state->long_bodies;
   if (worker != nullptr) return worker->leave_body() && alone;
   if (opened_) step_back();
@@ -118,7 +118,8 @@ UserCode::UserCode(RuntimeObject* runtime) {
     return;
   }
   if (this_worker == nullptr && standing_in_for == nullptr) return;
-  static PyObject* const label = PyUnicode_InternFromString("a callback");
+  static PyObject* label = nullptr;  // not by an initializer, which would have a lock, and may wait for the interpreter
+  if (label == nullptr) label = PyUnicode_InternFromString("a callback");
   frame_.emplace(runtime, nullptr, nullptr, label, this_worker,
                  this_worker != nullptr ? this_worker->name().c_str() : "stand-in", base::monotonic_ns());
   frame_->enter_body(false);  // most are short; the watch sees to the others

@@ -71,9 +71,9 @@ GuestSlot::GuestSlot(RuntimeObject* runtime)
       counted_{!inside_body_of(runtime)} {
   if (!(granted_ = !counted_) && runtime->state->guest_slots > 0) {
     // We hold the GIL, so whoever is inside a short body has let go of it for a moment: taking turns would cost both.
-    // Who is inside a long one had to give it up, and can spare the time.
-    granted_ =
-        room().busy == 0 && (runtime->state->long_bodies > 0 || runtime->scheduler().lane().gate.closed_body() == 0);
+    // Who is inside a long one had to give it up, and can spare the time. Without a GIL nobody waits for anybody.
+    granted_ = !kHasGil || (room().busy == 0 &&
+                            (runtime->state->long_bodies > 0 || runtime->scheduler().lane().gate.closed_body() == 0));
   }
   if (!granted_ || !counted_) return;
   --runtime->state->guest_slots;

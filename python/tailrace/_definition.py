@@ -96,7 +96,9 @@ class Definition:
         outer, _trace.state.trace = _trace.state.trace, trace
         try:
             result = self._invoke(tuple(trace.arguments()))
-            self.plan, self.nodes = trace.plan(result), tuple(trace.nodes)
+            plan = trace.plan(result)
+            self.nodes = tuple(trace.nodes)
+            self.plan = plan  # last: who sees it takes no lock
             _blas.limit()
         finally:
             _trace.state.trace = outer

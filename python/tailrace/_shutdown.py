@@ -52,7 +52,11 @@ def is_exiting() -> bool:
 
 def live() -> list[Closable]:
     """Return what is open now."""
-    return list(_Process.live)
+    while True:
+        try:
+            return list(_Process.live)
+        except RuntimeError:  # another thread has changed it meanwhile
+            continue
 
 
 def on_fork(hook: Callable[[], None]) -> None:

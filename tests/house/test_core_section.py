@@ -15,7 +15,7 @@ ALONE = {"tp_traverse", "tp_clear"}
 
 
 def unguarded(bindings: Path) -> list[str]:
-    """Every entry from Python in `bindings` that does not go through guarded<...> or with_keywords<...>."""
+    """Every entry from Python in `bindings` that does not go through guarded<...> or its like."""
     found = []
     for path in sorted(bindings.rglob("*.cpp")):
         text = path.read_text(encoding="utf-8")
@@ -24,7 +24,9 @@ def unguarded(bindings: Path) -> list[str]:
             rows += [(name, function) for function in (getter, setter) if function != "nullptr"]
         rows += [row for row in SLOT.findall(text) if row[0] not in ALONE]
         rows = [row for row in rows if not re.fullmatch(r"&?Py\w+", row[1])]  # CPython's own functions
-        bare = [name for name, how in rows if not re.search(r"\b(guarded|with_keywords)<", how)]
+        how_to = {"tp_dealloc": r"\bguarded_dealloc<"}
+        guard = r"\b(guarded|with_keywords)<"
+        bare = [name for name, how in rows if not re.search(how_to.get(name, guard), how)]
         found += [f"{path.name}: {name}" for name in bare]
     return found
 
@@ -41,7 +43,14 @@ def test_an_entry_that_is_not_guarded_is_found(make_tree: Callable[[dict[str, st
          ""}, {"long", with_keywords<f>(), METH_VARARGS, ""}};
     PyGetSetDef getset[] = {{"seen", guarded<f>, nullptr, "", nullptr}, {"set", guarded<f>, g, "", nullptr}};
     PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
-        {Py_tp_traverse, reinterpret_cast<void*>(t)}, {Py_tp_call, reinterpret_cast<void*>(c)}};
+        {Py_tp_traverse, reinterpret_cast<void*>(t)}, {Py_tp_call, reinterpret_cast<void*>(c)},
+        {Py_tp_dealloc, reinterpret_cast<void*>(guarded<d>)}};
     """
     found = unguarded(make_tree({"bind_it.cpp": text}))
-    assert found == ["bind_it.cpp: bad", "bind_it.cpp: cast", "bind_it.cpp: set", "bind_it.cpp: tp_call"]
+    assert found == [
+        "bind_it.cpp: bad",
+        "bind_it.cpp: cast",
+        "bind_it.cpp: set",
+        "bind_it.cpp: tp_call",
+        "bind_it.cpp: tp_dealloc",
+    ]

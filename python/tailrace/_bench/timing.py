@@ -149,9 +149,19 @@ class Progress:
 
 def all_works() -> list[Work]:
     """Return the works of the Python rows, in the order of the goals."""
-    from tailrace._bench import awaits, cfuncs, convoys, diamonds, fans, matmuls, sleeps, submits
+    from tailrace._bench import (
+        awaits,
+        cfuncs,
+        convoys,
+        diamonds,
+        fans,
+        matmuls,
+        parallel_python,
+        sleeps,
+        submits,
+    )
 
-    groups = (submits, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys)
+    groups = (submits, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys, parallel_python)
     return [work for group in groups for work in group.works()]
 
 
