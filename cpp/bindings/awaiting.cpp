@@ -7,6 +7,7 @@
 
 #include "future.hpp"
 #include "loop_turn.hpp"
+#include "pybind.hpp"
 #include "run_block.hpp"
 #include "token.hpp"
 #include "waits.hpp"

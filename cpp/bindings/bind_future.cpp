@@ -9,6 +9,7 @@
 #include "awaiting.hpp"
 #include "frame.hpp"
 #include "future.hpp"
+#include "pybind.hpp"
 
 namespace tailrace::bindings {
 

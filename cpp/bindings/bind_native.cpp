@@ -11,6 +11,7 @@
 
 #include "bindings.hpp"
 #include "native_step.hpp"
+#include "pybind.hpp"
 #include "step.hpp"
 
 namespace tailrace::bindings {

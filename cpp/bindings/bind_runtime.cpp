@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "future.hpp"
+#include "pybind.hpp"
 #include "run_block.hpp"
 #include "runtime.hpp"
 #include "stand_in.hpp"
@@ -148,7 +149,7 @@ PyObject* runtime_statistics(PyObject* object, PyObject*) {
     if (block->invited) ++queued;
   }
   d["queued"] = queued;
-  add_scheduler_statistics(d, self->scheduler().statistics());
+  add_scheduler_statistics(d.ptr(), self->scheduler().statistics());
   return d.release().ptr();
 }
 
@@ -184,9 +185,11 @@ PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
   const double timeout_s = PyFloat_AsDouble(timeout);
   if (self == nullptr || PyErr_Occurred() != nullptr) return nullptr;
   if (inside_step_of(self)) {
-    const py::tuple here = current_step();
-    return raise_hooked("drained_inside", Py_BuildValue("{s:O,s:O,s:O}", "runtime", self->name, "workflow",
-                                                        here[0].ptr(), "step", here[1].ptr())),
+    const Ref here = Ref::steal(current_step());
+    if (!here) return nullptr;
+    return raise_hooked("drained_inside",
+                        Py_BuildValue("{s:O,s:O,s:O}", "runtime", self->name, "workflow",
+                                      PyTuple_GET_ITEM(here.get(), 0), "step", PyTuple_GET_ITEM(here.get(), 1))),
            nullptr;
   }
   RuntimeState& state = *self->state;

@@ -2,6 +2,7 @@
 //
 // Lifetime  A token holds a reference of its run. One that is dropped unfinished fails its step: nothing is lost.
 #include "each_part.hpp"
+#include "pybind.hpp"
 #include "token.hpp"
 
 namespace tailrace::bindings {

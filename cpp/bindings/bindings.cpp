@@ -1,5 +1,7 @@
 #include "bindings.hpp"
 
+#include "pybind.hpp"
+
 namespace tailrace::bindings {
 
 Hooks hooks;

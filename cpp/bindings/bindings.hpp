@@ -6,15 +6,13 @@
 //           Where CPython has none, core_section.hpp stands for it.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#include <Python.h>
 
 #include <cstdint>
 #include <utility>
 
 #include "core_section.hpp"
 #include "tailrace/sched/item.hpp"
-
-namespace py = pybind11;
 
 namespace tailrace::bindings {
 

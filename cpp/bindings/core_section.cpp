@@ -3,6 +3,7 @@
 // GIL       There is none where this file is more than empty.
 // Lifetime  The object is never freed: threads may still be inside when the module goes.
 #include "bindings.hpp"
+#include "pybind.hpp"
 
 #ifdef Py_GIL_DISABLED
 

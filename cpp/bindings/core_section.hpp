@@ -10,7 +10,7 @@
 // Checked   tests/python/test_free_threading.py; tests/house/test_core_section.py finds an entry that is not guarded.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#include <Python.h>
 
 #include <type_traits>
 

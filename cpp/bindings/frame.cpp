@@ -135,28 +135,21 @@ bool inside_body_of(const RuntimeObject* runtime) noexcept {
   return top_frame != nullptr && top_frame->runtime == runtime && top_frame->is_body();
 }
 
-py::object current_runtime() {
+PyObject* current_runtime() {
   if (top_frame == nullptr) {
-    if (const TokenObject* token = running_token()) {
-      return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(token->runtime));
-    }
+    if (const TokenObject* token = running_token()) return Py_NewRef(reinterpret_cast<PyObject*>(token->runtime));
   }
-  if (top_frame == nullptr || top_frame->runtime == nullptr || !top_frame->is_body()) return py::none();
-  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(top_frame->runtime));
+  const bool in_body = top_frame != nullptr && top_frame->runtime != nullptr && top_frame->is_body();
+  return Py_NewRef(in_body ? reinterpret_cast<PyObject*>(top_frame->runtime) : Py_None);
 }
 
-py::object current_step() {
+PyObject* current_step() {
   if (top_frame == nullptr) {
-    if (const TokenObject* token = running_token()) {
-      return py::make_tuple(py::reinterpret_borrow<py::object>(token->workflow),
-                            py::reinterpret_borrow<py::object>(token->step));
-    }
+    if (const TokenObject* token = running_token()) return Py_BuildValue("(OO)", token->workflow, token->step);
   }
-  if (top_frame == nullptr || !top_frame->is_body()) return py::none();
-  const py::object workflow = top_frame->block != nullptr
-                                  ? py::reinterpret_borrow<py::object>(top_frame->block->plan->name)
-                                  : py::object(py::str("submit"));
-  return py::make_tuple(workflow, py::reinterpret_borrow<py::object>(top_frame->label));
+  if (top_frame == nullptr || !top_frame->is_body()) return Py_NewRef(Py_None);
+  if (top_frame->block == nullptr) return Py_BuildValue("(sO)", "submit", top_frame->label);
+  return Py_BuildValue("(OO)", top_frame->block->plan->name, top_frame->label);
 }
 
 }  // namespace tailrace::bindings

@@ -83,7 +83,8 @@ class UserCode {
 // Does this thread run a body under `runtime`?
 bool inside_body_of(const RuntimeObject* runtime) noexcept;
 
-py::object current_runtime();
-py::object current_step();
+// New references; null with an exception set.
+PyObject* current_runtime();  // None outside of a body
+PyObject* current_step();  // (workflow, step), or None
 
 }  // namespace tailrace::bindings

@@ -4,6 +4,7 @@
 
 #include "awaiting.hpp"
 #include "frame.hpp"
+#include "pybind.hpp"
 #include "stand_in.hpp"
 
 namespace tailrace::bindings {

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include "pybind.hpp"
+
 namespace tailrace::bindings {
 
 namespace {

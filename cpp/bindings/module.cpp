@@ -1,8 +1,18 @@
 // module.cpp -- the module `tailrace._core`: its types, one line each.
 #include "bindings.hpp"
 #include "frame.hpp"
+#include "pybind.hpp"
 
 using namespace tailrace::bindings;
+
+namespace {
+
+py::object checked(PyObject* made) {
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   m.doc() = "The compiled core of tailrace.";
@@ -30,6 +40,10 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
       },
       py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("open_wait"), py::arg("make_record"),
       py::arg("log_failure"), "Give the core the Python functions it calls back.");
-  m.def("current_runtime", &current_runtime, "The runtime of the step that runs on this thread, or None.");
-  m.def("current_step", &current_step, "(workflow, step) of the step that runs on this thread, or None.");
+  m.def(
+      "current_runtime", [] { return checked(current_runtime()); },
+      "The runtime of the step that runs on this thread, or None.");
+  m.def(
+      "current_step", [] { return checked(current_step()); },
+      "(workflow, step) of the step that runs on this thread, or None.");
 }

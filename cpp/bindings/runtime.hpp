@@ -88,7 +88,7 @@ bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done);
 int drive_step(RuntimeObject* runtime, std::int64_t limit_ns);
 void raise_stalled(RuntimeObject* runtime);
 // Adds what the scheduler has counted, by the names of sched/statistics.hpp.
-void add_scheduler_statistics(py::dict& d, const sched::Statistics& s);
+void add_scheduler_statistics(PyObject* dict, const sched::Statistics& s);
 
 template <class Done>
 bool drive_until(RuntimeObject* runtime, std::int64_t limit_ns, Done&& done) {

@@ -4,6 +4,7 @@
 // Lifetime  Nothing is kept.
 #include "tailrace/sched/statistics.hpp"
 
+#include "pybind.hpp"
 #include "runtime.hpp"
 
 namespace tailrace::bindings {
@@ -28,7 +29,8 @@ py::dict worker_statistics(const sched::WorkerStatistics& worker) {
 
 }  // namespace
 
-void add_scheduler_statistics(py::dict& d, const sched::Statistics& s) {
+void add_scheduler_statistics(PyObject* dict, const sched::Statistics& s) {
+  const auto d = py::reinterpret_borrow<py::dict>(dict);
   py::list workers;
   for (const auto& worker : s.per_worker) workers.append(worker_statistics(worker));
   d["workers"] = workers;
