@@ -42,7 +42,7 @@ bool to_affinity(PyObject* given, sched::Affinity& affinity) {
 
 int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   static const char* keywords[] = {"name",         "workers", "max_workers", "affinity", "max_pending",
-                                   "max_blocking", "seed",    "profile",     nullptr};
+                                   "max_blocking", "seed",    "profile",     "debug",    nullptr};
   PyObject* name = nullptr;
   int workers = 0;
   int max_workers = 0;
@@ -51,8 +51,10 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   int max_blocking = 0;
   const char* profile = sched::name(sched::Profile::kBalanced);
   PyObject* seed = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiiOLiO|s:RuntimeCore", const_cast<char**>(keywords), &name, &workers,
-                                   &max_workers, &affinity, &max_pending, &max_blocking, &seed, &profile)) {
+  int debug = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UiiOLiO|sp:RuntimeCore", const_cast<char**>(keywords), &name,
+                                   &workers, &max_workers, &affinity, &max_pending, &max_blocking, &seed, &profile,
+                                   &debug)) {
     return -1;
   }
   RuntimeObject* self = self_of(object);
@@ -80,6 +82,7 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   self->max_pending = max_pending;
   self->closed = false;
   self->is_virtual = options.is_virtual;
+  self->debug = debug != 0;
   return 0;
 }
 
@@ -341,6 +344,7 @@ PyMethodDef runtime_methods[] = {
 };
 PyMemberDef runtime_members[] = {
     {"name", T_OBJECT_EX, offsetof(RuntimeObject, name), READONLY, "The runtime's name."},
+    {"debug", T_BOOL, offsetof(RuntimeObject, debug), READONLY, "Whether all runs on the caller's thread, in order."},
     {"closed", T_BOOL, offsetof(RuntimeObject, closed), READONLY, "Whether it refuses new work."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(RuntimeObject, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},

@@ -208,7 +208,7 @@ void launch_async(RunBlock* block, flow::NodeIndex node, EachPart* part, Py_ssiz
   const auto given = block->run.plan().node(node).given;
   NodeRecord& record = part != nullptr ? part->record(item) : block->records[given];
   record.started_ns = block->runtime->now_ns();
-  record.thread = "loop";
+  record.thread = block->runtime->debug && block->loop == nullptr ? "caller" : "loop";
 
   Ref context = Ref::steal(PyContext_Copy(block->context));
   Ref object = Ref::steal(context ? token_type->tp_alloc(token_type, 0) : nullptr);

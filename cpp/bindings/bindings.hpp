@@ -59,6 +59,8 @@ struct Hooks {
   PyObject* open_wait = nullptr;
   PyObject* make_record = nullptr;
   PyObject* log_failure = nullptr;
+  PyObject* name_thread = nullptr;
+  PyObject* forget_thread = nullptr;
 };
 extern Hooks hooks;
 

@@ -151,8 +151,15 @@ void launch_items(EachPart& part) {
 void take_items(EachPart& part, sched::Worker* worker) {
   RunBlock& block = part.block;
   const StepObject& step = *part.spec.step;
+  const bool async = is_kind(part.spec, StepKind::kAsync);  // only in a debugging runtime
   while (part.next < part.count && block.run.is_open() && current_pass.allows(block, step)) {
-    run_item(part, part.next++, worker);
+    const Py_ssize_t item = part.next++;
+    if (!async) {
+      run_item(part, item, worker);
+      continue;
+    }
+    launch_async(&block, part.node, &part, item);
+    if (block.tokens != nullptr) return;  // on the caller's loop: the next item when this one has ended
   }
 }
 
@@ -191,7 +198,7 @@ base::Verdict run_each(RunBlock& block, const NodeSpec& spec, flow::NodeIndex no
     return base::Verdict::kFailed;
   }
   ++part->active;
-  if (is_launched(spec)) {
+  if (is_launched(spec) && !block.runtime->debug) {
     launch_items(*part);
   } else {
     part->next_open = std::exchange(block.open_parts, part);
@@ -249,7 +256,8 @@ void end_item(EachPart& part, Py_ssize_t item, PyObject* value, PyObject* error)
 
 void go_on_after_item(EachPart& part) {
   RunBlock& block = part.block;
-  if (end_if_complete(part)) go_on_shortly(&block, block.run.finish(part.node, false, nullptr));
+  if (end_if_complete(part)) return go_on_shortly(&block, block.run.finish(part.node, false, nullptr));
+  if (block.runtime->debug) go_on_in_order(&block, flow::kNoNode);
 }
 
 void free_parts(RunBlock& block) {

@@ -112,7 +112,12 @@ void Frame::step_back() {
   current_guest->step_in();
 }
 
-UserCode::UserCode(RuntimeObject* runtime) {
+UserCode::UserCode(RuntimeObject* runtime, PyObject* context)
+    : context_{Ref::steal(context != nullptr ? PyContext_Copy(context) : PyContext_CopyCurrent())} {
+  if (!context_ || PyContext_Enter(context_.get()) != 0) {  // no memory: then without
+    PyErr_Clear();
+    context_.clear();
+  }
   if (top_frame != nullptr) {
     if (Frame* const taken = top_frame->place()) taken->worker->open_body();
     return;
@@ -126,6 +131,7 @@ UserCode::UserCode(RuntimeObject* runtime) {
 }
 
 void UserCode::leave() {
+  if (context_) PyContext_Exit(context_.get());
   if (!frame_) return;
   frame_->leave_body();
   frame_->leave();

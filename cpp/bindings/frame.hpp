@@ -70,14 +70,16 @@ struct Frame {
 extern thread_local Frame* top_frame;
 extern Frame* all_frames;
 
-// Around callbacks and log handlers: code of the user's that is no body, but may take long or wait like one.
+// Around callbacks and log handlers: code of the user's that is no body, but may take long or wait like one. It runs in a
+// copy of `context`, or of this thread's: what it sets there is not seen by the next run that ends on this thread.
 class UserCode {
  public:
-  explicit UserCode(RuntimeObject* runtime);
+  explicit UserCode(RuntimeObject* runtime, PyObject* context = nullptr);
   void leave();
 
  private:
   std::optional<Frame> frame_;
+  Ref context_;
 };
 
 // Does this thread run a body under `runtime`?

@@ -191,6 +191,7 @@ PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t 
   f->nested = nested;
   f->counted = true;
   ++runtime->state->live;
+  if (runtime->debug) return run_task(f, nullptr, "caller"), reinterpret_cast<PyObject*>(f);
   Py_INCREF(f);
   runtime->scheduler().push_gated(&f->item);
   relieve(runtime);

@@ -9,10 +9,28 @@ namespace tailrace::bindings {
 namespace {
 
 thread_local PyThreadState* kept_state = nullptr;
+thread_local bool is_named = false;
 unsigned long main_ident = 0;
+
+// Under the GIL, once a thread: logs and threading.enumerate() then say what the kernel says.
+void name_this_thread() {
+  if (is_named || hooks.name_thread == nullptr) return;
+  is_named = true;
+  char name[16] = {};
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  const Ref ignored = Ref::steal(PyObject_CallFunction(hooks.name_thread, "s", name));
+  if (!ignored) PyErr_WriteUnraisable(hooks.name_thread);
+}
+
+void forget_this_thread() {
+  if (!is_named || interpreter_ends()) return;
+  const Ref ignored = Ref::steal(PyObject_CallNoArgs(hooks.forget_thread));
+  if (!ignored) PyErr_WriteUnraisable(hooks.forget_thread);
+}
 
 void end_state(PyThreadState* state) {
   PyEval_RestoreThread(state);
+  forget_this_thread();
   PyThreadState_Clear(state);
   PyThreadState_DeleteCurrent();
 }
@@ -54,6 +72,7 @@ void GilKeeper::enter(sched::Worker& worker) {
   if (probes) probe.asks();
   PyEval_RestoreThread(static_cast<PyThreadState*>(worker.keeper_state));
   if (probes) look();
+  if (!is_named) name_this_thread();
   enter_core();
   if (!kHasGil || guests.busy == 0) return;
   guests.awaited = true;
@@ -81,6 +100,7 @@ sched::ThreadHooks GilKeeper::thread_hooks() {
 
 void attach_thread() {
   PyEval_RestoreThread(kept_state);
+  if (!is_named) name_this_thread();
   enter_core();
 }
 

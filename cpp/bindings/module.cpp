@@ -34,12 +34,14 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   m.def(
       "set_hooks",
       [](py::object make_error, py::object launch_async, py::object open_wait, py::object make_record,
-         py::object log_failure) {
-        hooks = {make_error.release().ptr(), launch_async.release().ptr(), open_wait.release().ptr(),
-                 make_record.release().ptr(), log_failure.release().ptr()};
+         py::object log_failure, py::object name_thread, py::object forget_thread) {
+        hooks = {make_error.release().ptr(),   launch_async.release().ptr(), open_wait.release().ptr(),
+                 make_record.release().ptr(),  log_failure.release().ptr(),  name_thread.release().ptr(),
+                 forget_thread.release().ptr()};
       },
       py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("open_wait"), py::arg("make_record"),
-      py::arg("log_failure"), "Give the core the Python functions it calls back.");
+      py::arg("log_failure"), py::arg("name_thread"), py::arg("forget_thread"),
+      "Give the core the Python functions it calls back.");
   m.def(
       "current_runtime", [] { return checked(current_runtime()); },
       "The runtime of the step that runs on this thread, or None.");

@@ -180,6 +180,7 @@ Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecor
   if (is_virtual || boundary_ns == 0) boundary_ns = block.runtime->now_ns();
 
   record.thread = worker != nullptr            ? worker->name().c_str()
+                  : block.runtime->debug       ? "caller"
                   : blocking                   ? "blocking"
                   : standing_in_for != nullptr ? "stand-in"
                                                : "caller";
@@ -235,6 +236,7 @@ base::Verdict run_step(flow::Run& run, flow::NodeIndex node, void* arg, sched::W
 }
 
 void RunBlock::launch(flow::Run&, flow::NodeIndex node) {
+  if (in_order != nullptr) return in_order->ready.push_back(node);
   service_ns = std::max<std::int64_t>(service_ns, 0);
   const auto& spec = *static_cast<const NodeSpec*>(run.plan().node(node).arg);
   if (spec.step->kind == static_cast<int>(StepKind::kBlocking)) {
@@ -268,7 +270,7 @@ void RunBlock::settled(flow::Run&, base::Outcome outcome) {
     is_waiter(fn) ? wake_waiter(fn) : void(others = true);
   }
   if (!others) return;
-  UserCode around{runtime};
+  UserCode around{runtime, context};
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(to_call.get()); ++i) {
     PyObject* pair = PyList_GET_ITEM(to_call.get(), i);  // (fn, run)
     if (is_waiter(PyTuple_GET_ITEM(pair, 0))) continue;
@@ -290,6 +292,7 @@ void RunBlock::fired(flow::Run&) {
   if (output < 0) forget_cells(*this);
   Py_CLEAR(context);
   Py_CLEAR(loop);
+  in_order.reset();
   has_fired = true;
   if (!has_handle) log_unseen(this);  // before `drain` may return
   live_ended(runtime);

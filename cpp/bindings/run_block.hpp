@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <vector>
 
 #include "bindings.hpp"
 #include "frame.hpp"
+#include "in_order.hpp"
 #include "plan.hpp"
 #include "runtime.hpp"
 #include "tailrace/flow/run.hpp"
@@ -75,6 +77,7 @@ struct RunBlock final : flow::Host {
   PyObject* loop = nullptr;          // of async steps; null: the runtime's own
   std::int64_t deadline_ns = base::kNever;
   double deadline_s = 0;
+  std::unique_ptr<InOrder> in_order;  // in a debugging runtime, while it runs
   std::int64_t started_ns = 0;
   std::int64_t service_ns = -1;      // of its bodies, but for blocking ones; -1: none has begun
   std::array<std::uint8_t, sched::kPriorities> queued{};  // tickets in the lane, by their priority

@@ -22,7 +22,7 @@ int wait_block(RunBlock* block, std::int64_t deadline_ns, bool help) {
   if (block->done()) return 1;
   if (refuse_deadlock(block, token_held_up_here())) return -1;
   const bool start_here = !block->begun;
-  if (help && !block->runtime->is_virtual && (start_here || block->has_work())) {
+  if (help && !block->runtime->is_virtual && !block->runtime->debug && (start_here || block->has_work())) {
     GuestSlot slot{block->runtime};
     if (slot.granted()) {
       block->begun = true;

@@ -17,7 +17,7 @@ bool RunBlock::Ticket::take() {
 }
 
 void post_ticket(RunBlock* block) {
-  if (block->invited) return;
+  if (block->invited || block->runtime->debug) return;
   block->invited = true;
   std::uint8_t& queued = block->queued[static_cast<std::size_t>(block->priority)];
   if (queued > 0) return relieve(block->runtime);  // one was left there when the priority was changed

@@ -88,6 +88,7 @@ void help_until(RunBlock* block, flow::NodeIndex node, std::int64_t until_ns) {
 }
 
 void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
+  if (block->runtime->debug) return go_on_in_order(block, node);
   if (node == flow::kNoNode && !block->has_work()) return;
   if (!block->runtime->is_virtual) return help_until(block, node, base::monotonic_ns() + kShortNs);
   if (node != flow::kNoNode) block->run.offer(node, nullptr);
@@ -95,6 +96,7 @@ void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
 
 void start_block(RunBlock* block, bool on_loop) {
   block->begun = true;
+  if (block->runtime->debug) return start_in_order(block);
   if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan) && !loop_turn.no_more_steps()) {
     GuestSlot slot{block->runtime};
     if (slot.granted()) {

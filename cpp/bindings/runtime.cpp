@@ -32,7 +32,7 @@ bool admit(RuntimeObject* runtime, bool* nested) {
   *nested = inside_step_of(runtime);
   if (runtime->closed) return raise_hooked("closed", Py_BuildValue("{s:O}", "runtime", runtime->name)), false;
   try {
-    runtime->scheduler().ensure_started();
+    if (!runtime->debug) runtime->scheduler().ensure_started();
   } catch (const std::exception& error) {
     return PyErr_SetString(PyExc_RuntimeError, error.what()), false;
   }

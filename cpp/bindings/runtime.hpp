@@ -63,6 +63,7 @@ struct RuntimeObject {
   std::int64_t max_pending;
   bool closed;
   bool is_virtual;
+  bool debug;      // every body on the thread that calls, in order: no workers
   bool abandoned;  // inherited by a fork: nothing of it runs in this process
 
   sched::Scheduler& scheduler() noexcept { return state->scheduler; }

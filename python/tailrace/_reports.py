@@ -144,7 +144,7 @@ def health(runtime: Runtime) -> Health:
         return Health("closed", (f"runtime {runtime.name!r} is closed",))
     now = runtime_statistics(runtime)
     reasons = [
-        f"worker {worker!r} has been in step {step!r} of workflow {workflow!r} for {running_s:.1f} s"
+        f"worker {worker!r} has been in step {_name(step)!r} of workflow {workflow!r} for {running_s:.1f} s"
         for worker, _, workflow, step, running_s in runtime.stuck_raw(_STUCK_S)
     ]
     if now.in_flight >= _NEARLY_FULL * runtime.max_pending:
@@ -160,7 +160,7 @@ def stuck(runtime: Runtime, after_s: float) -> list[StuckWorker]:
     """Return the workers stuck for longer than `after_s` seconds, each with its Python stack."""
     frames = sys._current_frames()
     return [
-        StuckWorker(worker, workflow, step, running_s, _stack(frames.get(ident)))
+        StuckWorker(worker, workflow, _name(step), running_s, _stack(frames.get(ident)))
         for worker, ident, workflow, step, running_s in runtime.stuck_raw(after_s)
     ]
 
@@ -168,6 +168,11 @@ def stuck(runtime: Runtime, after_s: float) -> list[StuckWorker]:
 def pick(kind: type[T], raw: dict[str, Any]) -> T:
     """Make a dataclass of those entries of `raw` that it has fields for."""
     return kind(**{entry.name: raw[entry.name] for entry in fields(kind)})  # type: ignore[arg-type]
+
+
+def _name(step: object) -> str:
+    # A submitted task is known by its callable.
+    return step if isinstance(step, str) else getattr(step, "__qualname__", None) or repr(step)
 
 
 def _stack(frame: Any) -> str:

@@ -74,6 +74,9 @@ def launch_async(
     kwargs: dict[str, Any] | None,
 ) -> None:
     """Make a task of `fn(*args, **kwargs)` on `loop`, which finishes `token`; the core calls this."""
+    if loop is None and token.runtime.debug:
+        _run_here(token, fn, args, kwargs)
+        return
     if loop is None:
         loop = own_loop(token.runtime)
     if loop.is_closed():
@@ -149,6 +152,49 @@ async def _drive(
         token.finish(value)
 
 
+def _run_here(
+    token: _core.NodeToken, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None
+) -> None:
+    # A debugging runtime: to its end, on a loop that turns only meanwhile. This thread may be inside another
+    # loop, which stands still as it does for any step that runs on its thread.
+    loop = _quiet_loop(token.runtime)
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        task = loop.create_task(_drive(token, fn, args, kwargs or {}), context=token.context)
+        token.on_cancel(partial(_cancel, loop, task), task)
+        del token  # a task that is cancelled before its first step drops its own: then the core notices
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+    finally:
+        asyncio._set_running_loop(outer)
+
+
+class _QuietLoop(asyncio.SelectorEventLoop):
+    """A loop that is turned now and then, and closed without a word when its runtime or thread goes."""
+
+    def __del__(self) -> None:
+        if not self.is_closed() and not self.is_running():
+            self.close()
+
+
+class _QuietLoops(threading.local):
+    """For each thread, its loop of each debugging runtime: async steps find what earlier ones left."""
+
+    def __init__(self) -> None:
+        self.of: weakref.WeakKeyDictionary[_core.RuntimeCore, _QuietLoop] = weakref.WeakKeyDictionary()
+
+
+_quiet_loops = _QuietLoops()
+
+
+def _quiet_loop(runtime: _core.RuntimeCore) -> _QuietLoop:
+    loop = _quiet_loops.of.get(runtime)
+    if loop is None or loop.is_closed():
+        loop = _quiet_loops.of[runtime] = _QuietLoop()
+    return loop
+
+
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
     bridge = _bridges.get(loop)
     if bridge is not None and not loop.is_closed():  # a closed loop's tasks are gone with it
@@ -210,6 +256,9 @@ def own_loop(runtime: _core.RuntimeCore) -> asyncio.AbstractEventLoop:
 
 def stop_own_loop(runtime: _core.RuntimeCore) -> None:
     """End the loop of a runtime that is being closed."""
+    quiet = _quiet_loops.of.pop(runtime, None)
+    if quiet is not None and not quiet.is_running():
+        quiet.close()
     with _own_lock:
         own = _own_loops.pop(runtime, None)
     if own is not None:

@@ -49,6 +49,8 @@ class Runtime(RuntimeCore):
             while that pays. "latency": 0.1 ms, always; what comes within it starts 100 times sooner.
         name: For errors, thread names and statistics.
         clock: A `tr.VirtualClock` for tests; there are no threads then.
+        debug: True runs every step and every submitted task on the thread that calls, at once and one after
+            the other, in the order of the calls in the workflow: for breakpoints, coverage, tracebacks.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or range.
@@ -70,6 +72,7 @@ class Runtime(RuntimeCore):
         profile: Literal["eco", "balanced", "latency"] = "balanced",
         name: str = "tailrace",
         clock: VirtualClock | None = None,
+        debug: bool = False,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"Runtime: name must be a text that is not empty, got {name!r}")
@@ -77,6 +80,7 @@ class Runtime(RuntimeCore):
         check_count("Runtime", "max_blocking", max_blocking)
         check_choice("Runtime", "profile", profile, _PROFILES)
         seed = None if clock is None else _seed_of(clock)
+        _check_debug(debug, clock)
         if workers is None:
             workers = default_workers() if clock is None else _VIRTUAL_WORKERS
         check_count("Runtime", "workers", workers, most=_MAX_WORKERS)
@@ -84,7 +88,7 @@ class Runtime(RuntimeCore):
             check_count("Runtime", "max_workers", max_workers, most=_MAX_WORKERS)
         most = -1 if max_workers is None else max_workers
         super().__init__(
-            name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile
+            name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile, debug
         )
         self.max_pending = max_pending
         self.max_blocking = max_blocking
@@ -184,7 +188,8 @@ class Runtime(RuntimeCore):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.workers} workers"
         clock = "" if self.clock is None else f", {self.clock!r}"
-        return f"<Runtime {self.name!r} ({state}{clock})>"
+        debug = ", debug" if self.debug else ""
+        return f"<Runtime {self.name!r} ({state}{clock}{debug})>"
 
 
 class _Default:
@@ -251,6 +256,16 @@ def _affinity_of(affinity: object) -> Literal["cores"] | tuple[int, ...] | None:
         f'Runtime: affinity must be "none", "cores" or a sequence of CPU numbers, got {affinity!r}; '
         'write affinity="cores" or affinity=[0, 1]'
     )
+
+
+def _check_debug(debug: object, clock: object) -> None:
+    if not isinstance(debug, bool):
+        raise TypeError(f"Runtime: debug must be True or False, got {debug!r}")
+    if debug and clock is not None:
+        raise ValueError(
+            "Runtime: debug=True and a clock exclude each other: with a clock all steps run on the calling "
+            "thread already; write tr.Runtime(clock=clock) or tr.Runtime(debug=True)"
+        )
 
 
 def _seed_of(clock: object) -> int:
