@@ -134,6 +134,7 @@ bool stand_among_callbacks(WaiterObject* self) {
   PyObject* object = reinterpret_cast<PyObject*>(self);
   PyObject*& callbacks = self->block != nullptr ? self->block->callbacks : task_of(self)->callbacks;
   if (callbacks == nullptr && (callbacks = PyList_New(0)) == nullptr) return false;
+  if (self->block == nullptr) show_to_collector(task_of(self));
   if (self->block == nullptr) return PyList_Append(callbacks, object) == 0;
   const Ref pair = Ref::steal(PyTuple_Pack(2, object, self->target));
   return pair && PyList_Append(callbacks, pair.get()) == 0;
@@ -158,9 +159,10 @@ bool begin(WaiterObject* self) {
     task_of(self)->counted = false;
     return end_task(task_of(self), TaskState::kNotified, nullptr, nullptr), true;
   }
-  PyObject* const held = runtime != nullptr ? reinterpret_cast<PyObject*>(runtime) : Py_None;
-  const Ref opened =
-      Ref::steal(outside([&] { return PyObject_CallFunctionObjArgs(hooks.open_wait, self->target, held, nullptr); }));
+  // Owned: a task lets go of its runtime at its end, which in virtual time comes inside.
+  const Ref held = Ref::borrow(runtime != nullptr ? reinterpret_cast<PyObject*>(runtime) : Py_None);
+  const Ref opened = Ref::steal(
+      outside([&] { return PyObject_CallFunctionObjArgs(hooks.open_wait, self->target, held.get(), nullptr); }));
   if (!opened) return false;
   if (ended(self)) return true;  // in virtual time the hook has driven it to its end
   if (!PyTuple_Check(opened.get()) || PyTuple_GET_SIZE(opened.get()) != 3) {

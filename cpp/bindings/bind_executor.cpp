@@ -11,6 +11,7 @@
 
 #include "future.hpp"
 #include "gil_gate.hpp"
+#include "map_job.hpp"
 #include "tailrace/sched/blocking_lane.hpp"
 
 namespace tailrace::bindings {
@@ -19,7 +20,9 @@ namespace tailrace::bindings {
 struct ExecutorState {
   std::unique_ptr<sched::BlockingLane> lane;
   PyObject* initializer = nullptr;
+  int max_workers = 1;
   bool broken = false;
+  bool cancelled = false;  // shut down, and what has not begun is not wanted
   std::uint64_t submitted = 0;
 };
 
@@ -64,6 +67,7 @@ int executor_init(PyObject* object, PyObject* args, PyObject* kwargs) {
   if (self->state != nullptr) return PyErr_SetString(PyExc_RuntimeError, "an executor is set up once"), -1;
   auto* state = self->state = new ExecutorState;
   self->name = Py_NewRef(name);
+  state->max_workers = max_workers;
   if (initializer != Py_None) state->initializer = Py_NewRef(initializer);
   sched::ThreadHooks hooks_of_threads = GilKeeper{PyInterpreterState_Get()}.thread_hooks();
   auto start = hooks_of_threads.on_start;
@@ -105,27 +109,50 @@ void executor_dealloc(PyObject* object) {
   Py_DECREF(type);
 }
 
+// False with an exception set.
+bool takes_work(ExecutorObject* self) {
+  if (self->state == nullptr) return PyErr_SetString(PyExc_RuntimeError, "this executor was never set up"), false;
+  if (self->state->broken) {
+    const Ref module = Ref::steal(PyImport_ImportModule("concurrent.futures.thread"));
+    const Ref broken = Ref::steal(module ? PyObject_GetAttrString(module.get(), "BrokenThreadPool") : nullptr);
+    if (broken) PyErr_SetString(broken.get(), "a thread initializer failed, the executor is not usable anymore");
+    return false;
+  }
+  if (self->closed) return PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown"), false;
+  return true;
+}
+
 PyObject* executor_submit(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
   ExecutorObject* self = self_of(object);
   if (given < 1 || !PyCallable_Check(args[0])) {
     return PyErr_Format(PyExc_TypeError, "submit(fn, *args, **kwargs) needs a callable first, got %R",
                         given < 1 ? Py_None : args[0]);
   }
-  if (self->state == nullptr) return PyErr_SetString(PyExc_RuntimeError, "this executor was never set up"), nullptr;
-  if (self->state->broken) {
-    const Ref module = Ref::steal(PyImport_ImportModule("concurrent.futures.thread"));
-    const Ref broken = Ref::steal(module ? PyObject_GetAttrString(module.get(), "BrokenThreadPool") : nullptr);
-    if (broken) PyErr_SetString(broken.get(), "a thread initializer failed, the executor is not usable anymore");
-    return nullptr;
-  }
-  if (self->closed) return PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown"), nullptr;
+  if (!takes_work(self)) return nullptr;
   FutureObject* f = make_task(args, given, kwnames);
   if (f == nullptr) return nullptr;
-  f->executor = reinterpret_cast<ExecutorObject*>(Py_NewRef(object));
+  f->executor = Py_NewRef(object);
   ++self->state->submitted;
   Py_INCREF(f);
   if (!self->state->lane->submit(&f->item)) f->item.complete(base::Outcome::kCancelled);
   return reinterpret_cast<PyObject*>(f);
+}
+
+PyObject* executor_map(PyObject* object, PyObject* args) {
+  ExecutorObject* self = self_of(object);
+  PyObject *fn = nullptr, *items = nullptr, *source = nullptr;
+  int single = 0;
+  double deadline_s = 0;
+  if (!PyArg_ParseTuple(args, "OpO!Od:map_raw", &fn, &single, &PyList_Type, &items, &source, &deadline_s) ||
+      !takes_work(self)) {
+    return nullptr;
+  }
+  ExecutorState& state = *self->state;
+  MapJob* job = MapJob::make(object, *state.lane, state.max_workers, state.cancelled, fn, single != 0, items,
+                             source != Py_None ? source : nullptr);
+  if (job == nullptr) return nullptr;
+  state.submitted += job->filled();
+  return make_map_iterator(job, base::after_s(0, deadline_s));
 }
 
 PyObject* executor_shutdown(PyObject* object, PyObject* args) {
@@ -135,6 +162,7 @@ PyObject* executor_shutdown(PyObject* object, PyObject* args) {
   if (!PyArg_ParseTuple(args, "pd:shutdown_raw", &cancel, &timeout_s)) return nullptr;
   self->closed = true;
   sched::BlockingLane& lane = *self->state->lane;
+  if (cancel != 0) self->state->cancelled = true;
   lane.stop_begin(cancel != 0);
   if (timeout_s == 0) return PyBool_FromLong(lane.statistics().threads == 0);
   const std::int64_t deadline = timeout_s < 0 || timeout_s > 9e9
@@ -168,6 +196,8 @@ PyMethodDef executor_methods[] = {
     {"submit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<executor_submit>)),
      METH_FASTCALL | METH_KEYWORDS,
      "submit($self, fn, /, *args, **kwargs)\n--\n\nRun fn(*args, **kwargs) on a thread and return its future."},
+    {"map_raw", guarded<executor_map>, METH_VARARGS,
+     "map_raw($self, fn, single, items, source, deadline_s, /)\n--\n\nRun fn on all items; the results, in order."},
     {"shutdown_raw", guarded<executor_shutdown>, METH_VARARGS,
      "shutdown_raw($self, cancel, timeout_s, /)\n--\n\nRefuse new work, end the threads; True when all have ended."},
     {"abandon_raw", guarded<executor_abandon>, METH_NOARGS, "Forget the threads: they are not in this process."},

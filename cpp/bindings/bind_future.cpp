@@ -33,7 +33,8 @@ int task_init(PyObject*, PyObject*, PyObject*) { return 0; }
 int task_traverse(PyObject* object, visitproc visit, void* arg) {
   FutureObject* f = self_of(object);
   Py_VISIT(Py_TYPE(object));
-  for (PyObject* held : {f->fn, f->args, f->context, f->result, f->exception, f->callbacks, f->condition, f->waiters}) {
+  for (PyObject* held : {f->fn, f->few[0], f->few[1], f->context, f->result, f->exception, f->callbacks, f->condition,
+                         f->waiters, f->executor}) {
     Py_VISIT(held);
   }
   Py_VISIT(f->runtime);
@@ -42,8 +43,8 @@ int task_traverse(PyObject* object, visitproc visit, void* arg) {
 
 int task_clear(PyObject* object) {
   FutureObject* f = self_of(object);
-  for (PyObject** held : {&f->fn, &f->args, &f->kwnames, &f->context, &f->result, &f->exception, &f->callbacks,
-                          &f->condition, &f->waiters}) {
+  f->drop_work();
+  for (PyObject** held : {&f->result, &f->exception, &f->callbacks, &f->condition, &f->waiters}) {
     Py_CLEAR(*held);
   }
   return 0;
@@ -64,6 +65,7 @@ void task_dealloc(PyObject* object) {
 int wait_task(FutureObject* f, std::int64_t deadline_ns) {
   if (f->ended()) return 1;
   RuntimeObject* runtime = f->runtime;
+  const Ref owner = Ref::borrow(reinterpret_cast<PyObject*>(runtime));  // the future lets go of it at its end
   if (runtime != nullptr && runtime->abandoned) {  // no thread of this process will ever run it
     f->counted = false;
     return end_task(f, TaskState::kNotified, nullptr, nullptr), 1;
@@ -99,11 +101,22 @@ int wait_task(FutureObject* f, std::int64_t deadline_ns) {
   return ended;
 }
 
-bool wait_or_raise(PyObject* object, PyObject* args, PyObject* kwargs, const char* format) {
-  static const char* keywords[] = {"timeout", nullptr};
-  FutureObject* f = self_of(object);
-  PyObject* timeout = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, const_cast<char**>(keywords), &timeout)) return false;
+// The one argument of `result` and `exception`; null with an exception set.
+PyObject* timeout_of(PyObject* const* args, Py_ssize_t given, PyObject* kwnames, const char* method) {
+  const Py_ssize_t named = kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0;
+  if (given + named == 0) return Py_None;
+  if (given + named > 1) {
+    return PyErr_Format(PyExc_TypeError, "%s(timeout=None) takes at most 1 argument, got %zd", method, given + named);
+  }
+  if (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
+    return PyErr_Format(PyExc_TypeError, "%s(timeout=None) got an unexpected keyword argument %R", method,
+                        PyTuple_GET_ITEM(kwnames, 0));
+  }
+  return args[0];
+}
+
+bool wait_or_raise(FutureObject* f, PyObject* timeout) {
+  if (timeout == nullptr) return false;
   std::int64_t deadline_ns = base::kNever;
   if (timeout != Py_None) {
     const double seconds = PyFloat_AsDouble(timeout);
@@ -119,16 +132,16 @@ bool wait_or_raise(PyObject* object, PyObject* args, PyObject* kwargs, const cha
   return false;
 }
 
-PyObject* task_result(PyObject* object, PyObject* args, PyObject* kwargs) {
+PyObject* task_result(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
   FutureObject* f = self_of(object);
-  if (!wait_or_raise(object, args, kwargs, "|O:result")) return nullptr;
+  if (!wait_or_raise(f, timeout_of(args, given, kwnames, "result"))) return nullptr;
   if (f->exception == nullptr) return Py_NewRef(f->result != nullptr ? f->result : Py_None);
   raise(f->exception);
   return nullptr;
 }
 
-PyObject* task_exception(PyObject* object, PyObject* args, PyObject* kwargs) {
-  if (!wait_or_raise(object, args, kwargs, "|O:exception")) return nullptr;
+PyObject* task_exception(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
+  if (!wait_or_raise(self_of(object), timeout_of(args, given, kwnames, "exception"))) return nullptr;
   PyObject* exception = self_of(object)->exception;
   return Py_NewRef(exception != nullptr ? exception : Py_None);
 }
@@ -158,6 +171,7 @@ PyObject* task_add_done_callback(PyObject* object, PyObject* fn) {
     if (!ignored) log_callback_error(object);
     Py_RETURN_NONE;
   }
+  show_to_collector(f);
   if (f->callbacks == nullptr && (f->callbacks = PyList_New(0)) == nullptr) return nullptr;
   if (PyList_Append(f->callbacks, fn) != 0) return nullptr;
   Py_RETURN_NONE;
@@ -199,6 +213,7 @@ PyObject* task_set_exception(PyObject* object, PyObject* exception) {
 // What concurrent.futures reads by name.
 PyObject* task_condition(PyObject* object, void*) {
   FutureObject* f = self_of(object);
+  show_to_collector(f);
   if (f->condition == nullptr) {
     const Ref threading = Ref::steal(PyImport_ImportModule("threading"));
     if (!threading) return nullptr;
@@ -213,12 +228,23 @@ PyObject* task_condition(PyObject* object, void*) {
   return Py_NewRef(f->condition);
 }
 
-PyObject* list_of(PyObject*& list) {
+PyObject* list_of(FutureObject* f, PyObject*& list) {
+  show_to_collector(f);
   if (list == nullptr) list = PyList_New(0);
   return Py_XNewRef(list);
 }
-PyObject* task_waiters(PyObject* object, void*) { return list_of(self_of(object)->waiters); }
-PyObject* task_callbacks(PyObject* object, void*) { return list_of(self_of(object)->callbacks); }
+PyObject* task_waiters(PyObject* object, void*) { return list_of(self_of(object), self_of(object)->waiters); }
+PyObject* task_callbacks(PyObject* object, void*) { return list_of(self_of(object), self_of(object)->callbacks); }
+
+// A user's attribute may be anything.
+PyObject* task_dict(PyObject* object, void* context) {
+  show_to_collector(self_of(object));
+  return PyObject_GenericGetDict(object, context);
+}
+int task_setattro(PyObject* object, PyObject* name, PyObject* value) {
+  show_to_collector(self_of(object));
+  return PyObject_GenericSetAttr(object, name, value);
+}
 PyObject* task_state(PyObject* object, void*) {
   static const char* const kNames[] = {"PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
   const FutureObject* f = self_of(object);
@@ -234,7 +260,7 @@ PyObject* task_raw_exception(PyObject* object, void*) {
   return Py_NewRef(exception != nullptr ? exception : Py_None);
 }
 
-template <PyObject* (*F)(PyObject*, PyObject*, PyObject*)>
+template <PyObject* (*F)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)>
 PyCFunction with_keywords() {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<F>));
 }
@@ -247,9 +273,9 @@ PyObject* task_set_priority(PyObject* object, PyObject* given) {
 }
 
 PyMethodDef task_methods[] = {
-    {"result", with_keywords<task_result>(), METH_VARARGS | METH_KEYWORDS,
+    {"result", with_keywords<task_result>(), METH_FASTCALL | METH_KEYWORDS,
      "result($self, timeout=None)\n--\n\nWait and return the value, or raise the task's own exception."},
-    {"exception", with_keywords<task_exception>(), METH_VARARGS | METH_KEYWORDS,
+    {"exception", with_keywords<task_exception>(), METH_FASTCALL | METH_KEYWORDS,
      "exception($self, timeout=None)\n--\n\nWait and return the exception, or None."},
     {"done", guarded<task_done>, METH_NOARGS, "Whether the task has ended."},
     {"running", guarded<task_running>, METH_NOARGS, "Whether the task runs now."},
@@ -273,6 +299,7 @@ PyGetSetDef task_getset[] = {
     {"_state", guarded<task_state>, nullptr, nullptr, nullptr},
     {"_result", guarded<task_raw_result>, nullptr, nullptr, nullptr},
     {"_exception", guarded<task_raw_exception>, nullptr, nullptr, nullptr},
+    {"__dict__", guarded<task_dict>, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot task_slots[] = {
@@ -284,6 +311,7 @@ PyType_Slot task_slots[] = {
     {Py_tp_methods, task_methods},
     {Py_tp_getset, task_getset},
     {Py_am_await, reinterpret_cast<void*>(guarded<await_future>)},
+    {Py_tp_setattro, reinterpret_cast<void*>(guarded<task_setattro>)},
     {0, nullptr},
 };
 PyType_Spec task_spec = {"tailrace._core._Task", sizeof(FutureObject), 0,
@@ -302,6 +330,7 @@ void bind_future(PyObject* module) {
   py::dict body;
   body["__module__"] = "tailrace._core";
   body["__slots__"] = py::tuple();
+  body["__dict__"] = base.attr("__dict__")["__dict__"];  // ours, not the one that a class with a dictionary would get
   body["__doc__"] = "The C-level future of `submit`; a real `concurrent.futures.Future` to everybody else.";
   const py::object made = py::reinterpret_steal<py::object>(
       PyObject_CallFunction(reinterpret_cast<PyObject*>(&PyType_Type), "s(OO)O", "Future", base.ptr(),

@@ -204,10 +204,12 @@ PyObject* runtime_drain(PyObject* object, PyObject* timeout) {
   }
   while (state.live > 0) {
     const std::uint32_t seen = state.quiet.load(base::acquire);  // [Y2] acquire: pairs with [Y1]
+    ++state.drainers;
     const int quiet = wait_without_gil(deadline, [&](std::int64_t timeout_ns) {
       base::StdAtomics::park(state.quiet, seen, timeout_ns);
       return state.quiet.load(base::acquire) != seen;  // [Y2] acquire: as above
     });
+    --state.drainers;
     if (quiet < 0) return nullptr;
     if (quiet == 0) break;
   }

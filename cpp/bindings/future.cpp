@@ -3,9 +3,11 @@
 #include <new>
 
 #include "awaiting.hpp"
+#include "context.hpp"
 #include "frame.hpp"
 #include "pybind.hpp"
 #include "stand_in.hpp"
+#include "tailrace/base/tick.hpp"
 
 namespace tailrace::bindings {
 
@@ -14,13 +16,35 @@ namespace {
 // fn(*args, **kwargs) in the task's own context; null with an exception set.
 PyObject* call_task(FutureObject* f) {
   const Py_ssize_t keywords = f->kwnames != nullptr ? PyTuple_GET_SIZE(f->kwnames) : 0;
-  auto** args = reinterpret_cast<PyTupleObject*>(f->args)->ob_item;
-  if (PyContext_Enter(f->context) != 0) return nullptr;
-  const auto positional = static_cast<std::size_t>(PyTuple_GET_SIZE(f->args) - keywords);
-  PyObject* value = outside([&] { return PyObject_Vectorcall(f->fn, args, positional, f->kwnames); });
-  PyContext_Exit(f->context);
+  const auto positional = static_cast<std::size_t>(static_cast<Py_ssize_t>(f->given) - keywords);
+  OwnContext context;
+  if (!context.enter(f->context, true)) return nullptr;
+  PyObject* value = outside([&] { return PyObject_Vectorcall(f->fn, f->arguments(), positional, f->kwnames); });
+  context.leave();
   return value;
 }
+
+// Two exact clock reads cost as much as a small body, so of a body known to be small every eighth call is measured. The
+// others see the clock of the system's last tick, which at least tells a body that was long this time.
+constexpr std::int64_t kSmallNs = 20'000;
+constexpr std::uint64_t kSampleEvery = 8;
+constexpr std::int64_t kTicksNs = 25'000'000;  // more than a small body can see by ticks, however slow they are
+
+bool wants_sample(const Cost& cost) noexcept {
+  return cost.clean_calls < Cost::kWindow || cost.high_ns >= kSmallNs || cost.dirty_in_a_row > 0 ||
+         cost.calls % kSampleEvery == 0;
+}
+
+// An executor's thread wakes who waits for its task once it has let go of the GIL: the woken one would only sleep again, for
+// the GIL. By then the future may be gone; a wake uses no more of it than its address.
+thread_local base::atomic<std::uint32_t>* owed_wake = nullptr;
+
+void pay_owed_wake() {
+  if (owed_wake != nullptr) base::StdAtomics::unpark(*std::exchange(owed_wake, nullptr), INT32_MAX);
+}
+
+// Could the collector find a way from it back to the future?
+bool may_lead_back(PyObject* object) noexcept { return object != nullptr && PyObject_IS_GC(object) != 0; }
 
 }  // namespace
 
@@ -61,26 +85,8 @@ void notify_condition(FutureObject* f) {
   }
 }
 
-void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exception) {
-  f->result = result;
-  f->exception = exception;
-  f->state = state;
-  f->announced = f->condition == nullptr;  // whoever makes it now sees the end
-  Py_CLEAR(f->fn);
-  Py_CLEAR(f->args);
-  Py_CLEAR(f->kwnames);
-  Py_CLEAR(f->context);
-  if (f->counted) {
-    f->counted = false;
-    const auto outcome = state != TaskState::kFinished ? base::Outcome::kCancelled
-                         : exception != nullptr        ? base::Outcome::kFailed
-                                                       : base::Outcome::kOk;
-    count_end(f->runtime, outcome, f->nested);
-    live_ended(f->runtime);
-  }
-  // [Z1] acq_rel: the result is there for who wakes; whether somebody sleeps is decided by this exchange ([Z2]).
-  if (f->signal.exchange(2, base::acq_rel) == 1) base::StdAtomics::unpark(f->signal, INT32_MAX);
-  if (f->announced && f->callbacks == nullptr) return;
+// The condition of concurrent.futures.wait, then the callbacks.
+void tell_observers(FutureObject* f) {
   if (f->announced && PyList_GET_SIZE(f->callbacks) == 1 && is_waiter(PyList_GET_ITEM(f->callbacks, 0))) {
     const Ref callbacks = Ref::steal(std::exchange(f->callbacks, nullptr));
     return wake_waiter(PyList_GET_ITEM(callbacks.get(), 0));
@@ -101,15 +107,59 @@ void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exce
   around.leave();
 }
 
+void FutureObject::drop_work() {
+  Py_CLEAR(fn);
+  for (PyObject*& each : few) Py_CLEAR(each);
+  Py_CLEAR(kwnames);
+  if (context != nullptr) drop_context(std::exchange(context, nullptr));
+}
+
+void show_to_collector(FutureObject* f) noexcept {
+  PyObject* const object = reinterpret_cast<PyObject*>(f);
+  if (PyObject_GC_IsTracked(object) == 0) PyObject_GC_Track(object);
+}
+
+void end_task(FutureObject* f, TaskState state, PyObject* result, PyObject* exception) {
+  const bool by_executor = f->state == TaskState::kRunning && f->executor != nullptr;
+  f->result = result;
+  f->exception = exception;
+  f->state = state;
+  f->announced = f->condition == nullptr;  // whoever makes it now sees the end
+  if (may_lead_back(result) || exception != nullptr) show_to_collector(f);
+  f->drop_work();
+  if (f->counted) {
+    f->counted = false;
+    const auto outcome = state != TaskState::kFinished ? base::Outcome::kCancelled
+                         : exception != nullptr        ? base::Outcome::kFailed
+                                                       : base::Outcome::kOk;
+    count_end(f->runtime, outcome, f->nested);
+    live_ended(f->runtime);
+  }
+  // [Z1] acq_rel: the result is there for who wakes; whether somebody sleeps is decided by this exchange ([Z2]).
+  if (f->signal.exchange(2, base::acq_rel) == 1) {
+    if (by_executor && f->announced && f->callbacks == nullptr) {
+      owed_wake = &f->signal;
+    } else {
+      base::StdAtomics::unpark(f->signal, INT32_MAX);
+    }
+  }
+  if (!f->announced || f->callbacks != nullptr) tell_observers(f);
+  // What made it is needed no more, and may have the future as an attribute.
+  Py_CLEAR(f->runtime);
+  Py_CLEAR(f->executor);
+}
+
 void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
   if (f->state != TaskState::kPending) return;
   f->state = TaskState::kRunning;
+  const Ref owner = Ref::borrow(reinterpret_cast<PyObject*>(f->runtime));
   RuntimeObject* runtime = f->runtime;
-  const bool is_virtual = runtime != nullptr && runtime->is_virtual;
   if (runtime != nullptr) look_at_probe(runtime->state->keeper);
-  const std::int64_t began = is_virtual ? runtime->now_ns() : base::monotonic_ns();
-
   const Ref fn = Ref::borrow(f->fn);
+  const bool exact = runtime != nullptr && (f->driven || wants_sample(runtime->state->costs.of(fn.get())));
+  const auto now = [&] { return f->driven ? runtime->now_ns() : exact ? base::monotonic_ns() : base::tick_ns(); };
+  const std::int64_t began = now();
+
   Frame frame{runtime, nullptr, reinterpret_cast<PyObject*>(f), fn.get(), worker, thread, began};
   if (runtime != nullptr) {
     frame.enter_body(frame.opens_for(runtime->state->costs.of(fn.get()), GilUse::kAuto, false));
@@ -118,23 +168,28 @@ void run_task(FutureObject* f, sched::Worker* worker, const char* thread) {
   const bool clean = runtime == nullptr || frame.leave_body();
   frame.leave();
 
-  const std::int64_t took = (is_virtual ? runtime->now_ns() : base::monotonic_ns()) - began;
   if (runtime != nullptr) {
+    const std::int64_t took = now() - began;
     Cost& cost = runtime->state->costs.of(fn.get());
-    cost.learn(took, clean);
-    frame.learn_released(cost, took);
+    if (exact || took > kTicksNs) {
+      cost.learn(took, clean);
+      frame.learn_released(cost, took);
+    } else {
+      ++cost.calls;
+    }
+    if (worker != nullptr && f->driven) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   }
-  if (worker != nullptr && is_virtual) worker->counters().busy_ns.add(static_cast<std::uint64_t>(took));
   PyObject* error = value == nullptr ? take_raised() : nullptr;
   end_task(f, TaskState::kFinished, value, error);
 }
 
 void TaskItem::run(sched::Worker* worker) {
-  const bool attach = worker == nullptr && !(future.runtime != nullptr && future.runtime->is_virtual);
+  const bool attach = worker == nullptr && !future.driven;
   if (attach) attach_thread();
   if (take()) run_task(&future, worker, worker != nullptr ? worker->name().c_str() : "executor");
   drop();
   if (attach) detach_thread();
+  pay_owed_wake();
 }
 
 void TaskItem::complete(base::Outcome) {
@@ -170,15 +225,21 @@ bool set_priority(FutureObject* f, sched::Priority priority) {
 FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnames) {
   PyObject* object = future_type->tp_alloc(future_type, 0);
   if (object == nullptr) return nullptr;
+  PyObject_GC_UnTrack(object);  // see show_to_collector
   auto* f = reinterpret_cast<FutureObject*>(object);
   new (&f->item) TaskItem{*f};
   f->priority = f->item.priority;
   const Py_ssize_t all = given - 1 + (kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0);
-  if ((f->args = PyTuple_New(all)) == nullptr) return Py_DECREF(object), nullptr;
-  for (Py_ssize_t i = 0; i < all; ++i) PyTuple_SET_ITEM(f->args, i, Py_NewRef(args[i + 1]));
+  PyObject** to = f->few;
+  if (all > std::ssize(f->few)) {
+    if ((f->few[0] = PyTuple_New(all)) == nullptr) return Py_DECREF(object), nullptr;
+    to = reinterpret_cast<PyTupleObject*>(f->few[0])->ob_item;
+  }
+  f->given = static_cast<std::uint32_t>(all);
+  for (Py_ssize_t i = 0; i < all; ++i) to[i] = Py_NewRef(args[i + 1]);
   f->fn = Py_NewRef(args[0]);
   f->kwnames = Py_XNewRef(kwnames);
-  if ((f->context = PyContext_CopyCurrent()) == nullptr) return Py_DECREF(object), nullptr;
+  if ((f->context = capture_context()) == nullptr) return Py_DECREF(object), nullptr;
   return f;
 }
 
@@ -189,6 +250,7 @@ PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t 
   if (f == nullptr) return count_end(runtime, base::Outcome::kFailed, nested), nullptr;
   f->runtime = reinterpret_cast<RuntimeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(runtime)));
   f->nested = nested;
+  f->driven = runtime->is_virtual;
   f->counted = true;
   ++runtime->state->live;
   if (runtime->debug) return run_task(f, nullptr, "caller"), reinterpret_cast<PyObject*>(f);

@@ -7,13 +7,13 @@
 // Threads   Under the GIL; `signal` is what waiters without it sleep on.
 #pragma once
 
+#include <iterator>
+
 #include "bindings.hpp"
 #include "runtime.hpp"
 #include "tailrace/sched/item.hpp"
 
 namespace tailrace::bindings {
-
-struct ExecutorObject;
 
 enum class TaskState : std::uint8_t { kPending, kRunning, kCancelled, kNotified, kFinished };
 
@@ -31,25 +31,31 @@ struct TaskItem final : sched::Item {
 struct FutureObject {
   PyObject_HEAD
   TaskItem item;             // the task's own; another is made when it is queued at another priority
-  RuntimeObject* runtime;    // owned; null when made by an executor or by hand
-  ExecutorObject* executor;  // owned; null when made by a runtime
+  RuntimeObject* runtime;    // owned until the task has ended; null when made by an executor or by hand
+  PyObject* executor;        // the same; null when made by a runtime
   PyObject* fn;              // owned, like all below, until the task has ended
-  PyObject* args;            // tuple: positional, then keyword values
+  PyObject* few[2];          // the arguments, positional, then keyword values; more than two: a tuple of them all
   PyObject* kwnames;
-  PyObject* context;
+  PyObject* context;         // captured at submit
   PyObject* result;
   PyObject* exception;
   PyObject* callbacks;       // list
   PyObject* condition;       // made when somebody asks for it
   PyObject* waiters;         // list, for concurrent.futures.wait
+  std::uint32_t given;       // how many arguments
   base::atomic<std::uint32_t> signal;  // 0 open, 1 somebody may sleep, 2 ended
   TaskState state;
   sched::Priority priority;
   bool nested;
+  bool driven;               // of a virtual runtime: whoever drives has the GIL
   bool counted;              // in the runtime's ledger
   bool announced;            // ended, and `concurrent.futures.wait` was told: `_state` says so only from then on
 
   bool ended() const noexcept { return state >= TaskState::kCancelled; }
+  PyObject* const* arguments() const noexcept {
+    return given <= std::size(few) ? few : reinterpret_cast<PyTupleObject*>(few[0])->ob_item;
+  }
+  void drop_work();  // the callable, its arguments and its context
 };
 
 extern PyTypeObject* future_type;
@@ -59,6 +65,10 @@ FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnam
 
 // Admits, makes and queues a task; null with an exception set.
 PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t given, PyObject* kwnames);
+
+// Lets the garbage collector see the future. One that is queued is held by its queue, so that the collector could only
+// walk over it in vain: it is shown once it has something that may lead back to it.
+void show_to_collector(FutureObject* future) noexcept;
 
 // Moves a queued task of a runtime to another priority; false when it has begun or ended, or an exception is set.
 bool set_priority(FutureObject* future, sched::Priority priority);

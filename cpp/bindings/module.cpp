@@ -1,6 +1,8 @@
 // module.cpp -- the module `tailrace._core`: its types, one line each.
 #include "bindings.hpp"
+#include "context.hpp"
 #include "frame.hpp"
+#include "map_job.hpp"
 #include "pybind.hpp"
 
 using namespace tailrace::bindings;
@@ -21,6 +23,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   m.attr("ASYNC") = 1;
   m.attr("BLOCKING") = 2;
   make_core_section();
+  find_context_layout();
   bind_step(m.ptr());
   bind_plan(m.ptr());
   bind_run(m.ptr());
@@ -31,6 +34,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   bind_runtime(m.ptr());
   bind_executor(m.ptr());
   bind_native(m.ptr());
+  bind_map(m.ptr());
   m.def(
       "set_hooks",
       [](py::object make_error, py::object launch_async, py::object open_wait, py::object make_record,

@@ -59,7 +59,7 @@ void live_ended(RuntimeObject* runtime) {
   RuntimeState& state = *runtime->state;
   if (--state.live != 0) return;
   state.quiet.fetch_add(1, base::release);  // [Y1] release: what there was to do is done. Pairs with [Y2].
-  base::StdAtomics::unpark(state.quiet, INT32_MAX);
+  if (state.drainers > 0) base::StdAtomics::unpark(state.quiet, INT32_MAX);
 }
 
 thread_local GuestSlot* current_guest = nullptr;

@@ -52,6 +52,7 @@ struct RuntimeState {
   int long_bodies = 0;            // workers in a long body that keeps the gate closed
   int stand_ins = 0;              // threads that take from the lane for them
   base::atomic<std::uint32_t> quiet{0};  // bumped when `live` falls to zero
+  int drainers = 0;               // who may sleep on it; to wake nobody is a system call too
   PyObject* poll = nullptr;       // virtual runtime: the event loop's turn
 };
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import Context
 from typing import Any, Final, Literal, Self, final
 
@@ -186,6 +186,23 @@ class ExecutorCore:
 
     def __init__(self, name: str, max_workers: int, initializer: Callable[[], object] | None) -> None: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future: ...
+    def map_raw(
+        self,
+        fn: Callable[..., Any],
+        single: bool,
+        items: list[Any],
+        source: Iterator[Any] | None,
+        deadline_s: float,
+        /,
+    ) -> MapIterator: ...
     def shutdown_raw(self, cancel: bool, timeout_s: float, /) -> bool: ...
     def abandon_raw(self) -> None: ...
     def statistics_raw(self) -> dict[str, Any]: ...
+
+@final
+class MapIterator:
+    """The results of `Executor.map`, in order."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def close(self) -> None: ...

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tailrace import _hooks, _shutdown
 from tailrace._core import ExecutorCore
 from tailrace._reports import pick
 
 __all__ = ["Executor", "ExecutorStatistics"]
+
+T = TypeVar("T")
 
 _numbers = itertools.count()
 _CANCEL_TIMEOUT_S = 0.2
@@ -75,6 +79,50 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
         )
         self._max_workers = max_workers
         _shutdown.remember(self)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Call `fn` with the items of the iterables, on the threads, and iterate over the results in order.
+
+        The iterables are read at once, unless `buffersize` is given. No future is made: a thread runs item
+        after item for as long as it has the interpreter. The first exception is raised in its place and
+        cancels what has not begun, as does closing or dropping the iterator.
+
+        Args:
+            fn: Called with one item of each iterable.
+            iterables: Read until the shortest ends.
+            timeout: Most seconds from this call to a result that is asked for.
+            chunksize: Without effect, as with `ThreadPoolExecutor`.
+            buffersize: Most items in flight or waiting to be asked for; further ones are read one by one.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+            TypeError: if `buffersize` is not an int.
+            ValueError: if `buffersize` is below 1.
+            TimeoutError: by the iterator, when `timeout` has passed.
+
+        >>> import tailrace as tr
+        >>> with tr.Executor(max_workers=2) as executor:
+        ...     list(executor.map(pow, [2, 3, 4], [3, 2, 1]))
+        [8, 9, 4]
+        """
+        deadline_s = math.inf if timeout is None else time.monotonic() + timeout
+        if buffersize is not None:
+            if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+                raise TypeError(f"buffersize must be an integer or None, got {buffersize!r}")
+            if buffersize < 1:
+                raise ValueError(f"buffersize must be None or > 0, got {buffersize}")
+        single = len(iterables) == 1
+        source: Iterator[Any] = iter(iterables[0]) if single else zip(*iterables)  # noqa: B905
+        if buffersize is None:
+            return self.map_raw(fn, single, list(source), None, deadline_s)
+        return self.map_raw(fn, single, list(itertools.islice(source, buffersize)), source, deadline_s)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new tasks; with `wait`, return when all threads have ended.

@@ -3,10 +3,11 @@
 import pytest
 from tailrace._bench import timing
 
-# P3 takes seconds and P15 sleeps: `tailrace bench` checks their answers itself.
+# P3, P4 and P10 take seconds and P15 sleeps: `tailrace bench` checks their answers itself.
 QUICK = (
     "P1",
     "P1.cold",
+    "P2",
     "P5",
     "P5.awaited",
     "P6",
@@ -34,7 +35,9 @@ def test_each_row_of_the_foundation_is_measured():
     assert {work.id for work in timing.all_works()} >= {
         "P1",
         "P1.cold",
+        "P2",
         "P3",
+        "P4",
         "P5",
         "P5.awaited",
         "P6",
@@ -45,6 +48,7 @@ def test_each_row_of_the_foundation_is_measured():
         "P9.lag",
         "P9.paced",
         "P11",
+        "P10",
         "P12",
         "P15",
         "P16",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from contextvars import ContextVar
 
 import pytest
@@ -201,3 +203,54 @@ def test_callbacks_of_tasks_leave_nothing_on_the_thread_that_ran_them(make_runti
 
 
 hold = threading.Event()
+
+
+def test_tasks_that_share_what_was_captured_see_no_change_of_each_other(rt):
+    def change(x):
+        before = user.get()
+        if x % 2:
+            user.set(f"changed by {x}")
+        return before
+
+    for submit in (rt.submit, tr.Executor(max_workers=2).submit):
+        tasks = [submit(change, x) for x in range(200)]
+        assert {task.result(WAIT_S) for task in tasks} == {"caller"}
+    assert user.get() == "caller"
+
+
+def test_a_change_between_two_submits_is_seen_by_the_second_alone(rt):
+    hold = threading.Event()
+    holders = [rt.submit(hold.wait, WAIT_S) for _ in range(2)]
+    seen = []
+    for name in ("a", "b", "a"):
+        token = user.set(name)
+        seen += [rt.submit(user.get) for _ in range(3)]
+        user.reset(token)
+    hold.set()
+    assert [task.result(WAIT_S) for task in seen] == list("aaabbbaaa")
+    assert all(holder.result(WAIT_S) for holder in holders)
+
+
+def test_a_token_of_one_task_is_of_no_use_to_another(rt):
+    tasks = [rt.submit(user.set, "x") for _ in range(4)]
+    token = tasks[0].result(WAIT_S)
+    assert [task.result(WAIT_S) is not None for task in tasks] == [True] * 4
+    with pytest.raises(ValueError, match="different Context"):
+        rt.submit(user.reset, token).result(WAIT_S)
+
+
+def test_the_value_of_a_variable_is_released_with_the_last_task_that_captured_it(rt):
+    class Value:
+        pass
+
+    value = Value()
+    reference = weakref.ref(value)
+    token = user.set(value)
+    tasks = [rt.submit(abs, x) for x in range(5)]
+    user.reset(token)
+    del value, token
+    for task in tasks:
+        task.result(WAIT_S)
+    rt.drain(WAIT_S)
+    gc.collect()
+    assert reference() is None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import logging
 import subprocess
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 
 import pytest
 import tailrace as tr
@@ -141,3 +144,104 @@ def test_a_long_step_does_not_keep_short_ones_beside_it_waiting() -> None:
             teach.options(runtime=runtime)()
         hold.clear()
         assert flow.options(runtime=runtime).start().result(timeout=60)
+
+
+class Box:
+    """Something that can lead back to the future it belongs to."""
+
+
+def lead_back_by_its_result(runtime: tr.Runtime, box: Box) -> None:
+    box.future = runtime.submit(lambda: [box])
+    box.future.result()
+
+
+def lead_back_by_an_attribute(runtime: tr.Runtime, box: Box) -> None:
+    box.future = runtime.submit(int)
+    box.future.result()
+    box.future.box = box
+
+
+def lead_back_by_its_dictionary(runtime: tr.Runtime, box: Box) -> None:
+    box.future = runtime.submit(int)
+    vars(box.future)["box"] = box
+    box.future.result()
+
+
+def lead_back_by_its_exception(runtime: tr.Runtime, box: Box) -> None:
+    def fail() -> None:
+        raise LookupError(box)
+
+    box.future = runtime.submit(fail)
+    box.future.exception()
+
+
+def lead_back_by_a_callback_of_one_made_by_hand(runtime: tr.Runtime, box: Box) -> None:
+    box.future = type(runtime.submit(int))()
+    box.future.add_done_callback(lambda _: box)
+
+
+@pytest.mark.parametrize(
+    "lead_back",
+    [
+        lead_back_by_its_result,
+        lead_back_by_an_attribute,
+        lead_back_by_its_dictionary,
+        lead_back_by_its_exception,
+        lead_back_by_a_callback_of_one_made_by_hand,
+    ],
+)
+def test_a_future_in_a_cycle_is_collected(lead_back: Callable[[tr.Runtime, Box], None]) -> None:
+    with tr.Runtime(workers=1) as runtime:
+        box = Box()
+        reference = weakref.ref(box)
+        lead_back(runtime, box)
+        runtime.drain()
+        del box
+        for _ in range(2):
+            gc.collect()
+        assert reference() is None
+
+
+def test_a_runtime_with_its_own_ended_task_as_an_attribute_is_collected() -> None:
+    runtime = tr.Runtime(workers=1)
+    runtime.task = runtime.submit(int)  # type: ignore[attr-defined]
+    runtime.task.result()
+    assert runtime.close()
+    reference = weakref.ref(runtime)
+    del runtime
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_any_number_of_arguments_arrives_in_order_and_is_released(count: int) -> None:
+    class Argument:
+        pass
+
+    def take(*args: object, **kwargs: object) -> tuple[int, list[str]]:
+        return len(args), list(kwargs)
+
+    with tr.Runtime(workers=1) as runtime:
+        given = [Argument() for _ in range(count)]
+        references = [weakref.ref(each) for each in given]
+        assert runtime.submit(take, *given).result() == (count, [])
+        tasks = (
+            runtime.submit(take, *given, a=1, b=2),
+            runtime.submit(take, **{str(i): x for i, x in enumerate(given)}),
+        )
+        assert tasks[0].result() == (count, ["a", "b"])
+        assert tasks[1].result() == (0, [str(i) for i in range(count)])
+        runtime.drain()
+        del given
+        assert [reference() for reference in references] == [None] * count
+
+
+@pytest.mark.parametrize("ask", ["result", "exception"])
+def test_a_wrong_argument_of_result_is_a_type_error_that_shows_the_call(ask: str) -> None:
+    with tr.Runtime(workers=1) as runtime:
+        method = getattr(runtime.submit(int), ask)
+        for args, kwargs in (((1, 2), {}), ((1,), {"timeout": 2}), ((), {"limit": 1})):
+            with pytest.raises(TypeError, match=rf"{ask}\(timeout=None\)"):
+                method(*args, **kwargs)
+        assert method(timeout=5) in (0, None)
+        assert method(5) in (0, None)

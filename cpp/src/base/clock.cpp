@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "tailrace/base/thread_clock.hpp"
+#include "tailrace/base/tick.hpp"
 
 namespace tailrace::base {
 
@@ -12,6 +13,16 @@ std::int64_t monotonic_ns() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+std::int64_t tick_ns() noexcept {
+#ifdef CLOCK_MONOTONIC_COARSE
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+#else
+  return monotonic_ns();
+#endif
 }
 
 RealClock& RealClock::instance() noexcept {

@@ -22,11 +22,13 @@ class Op:
         call: does the work and returns its answer.
         operations: how many times `call` does it.
         measured_s: what the last call has measured itself, in seconds, where that counts instead of its time.
+        figure: what the last call has measured itself, where that is no time.
     """
 
     call: Callable[[], object]
     operations: int = 1
     measured_s: Callable[[], float] | None = None
+    figure: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Work:
     Args:
         id: the row in the goals.
         title: what is done, and by which thread where that matters.
-        unit: "us" or "ms" for the time of one operation, "/s" for operations per second.
+        unit: "us" or "ms" for the time of one operation, "/s" for operations per second, "B" for bytes.
         expected: the answer of every engine's call.
         engines: opens each engine; the one to be judged is called `tailrace`.
         pause_s: seconds to sleep before each call, so that the engine's threads have parked.
@@ -94,7 +96,8 @@ def measure(work: Work, passes: int, budget_s: float, progress: Callable[[str], 
         for turn in range(1, passes + 1):
             for name, op in ops.items():
                 progress(f"{work.id}: {work.title}, pass {turn} of {passes}, {name}")
-                row.add(name, value(work.unit, _one_pass(work, name, op, budget_s)))
+                seconds = _one_pass(work, name, op, budget_s)
+                row.add(name, value(work.unit, seconds) if op.figure is None else op.figure())
     return row
 
 
@@ -154,6 +157,7 @@ def all_works() -> list[Work]:
         cfuncs,
         convoys,
         diamonds,
+        executors,
         fans,
         matmuls,
         parallel_python,
@@ -161,7 +165,7 @@ def all_works() -> list[Work]:
         submits,
     )
 
-    groups = (submits, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys, parallel_python)
+    groups = (submits, executors, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys, parallel_python)
     return [work for group in groups for work in group.works()]
 
 
