@@ -154,11 +154,8 @@ bool note_wait(WaiterObject* self, PyObject* task) {
 // Finds the running loop and begins to wait on a future of it; leaves `inner` null if the target has ended meanwhile.
 bool begin(WaiterObject* self) {
   RuntimeObject* runtime = self->block != nullptr ? self->block->runtime : task_of(self)->runtime;
-  if (self->block == nullptr && runtime != nullptr && runtime->abandoned &&
-      !ended(self)) {  // no thread of this process will ever run it
-    task_of(self)->counted = false;
-    return end_task(task_of(self), TaskState::kNotified, nullptr, nullptr), true;
-  }
+  if (self->block == nullptr) settle_left_behind(task_of(self));
+  if (ended(self)) return true;
   // Owned: a task lets go of its runtime at its end, which in virtual time comes inside.
   const Ref held = Ref::borrow(runtime != nullptr ? reinterpret_cast<PyObject*>(runtime) : Py_None);
   const Ref opened = Ref::steal(

@@ -63,13 +63,10 @@ void task_dealloc(PyObject* object) {
 
 // Waits for the end, running the task here if nobody has begun it. 1 ended, 0 too late, -1 exception set.
 int wait_task(FutureObject* f, std::int64_t deadline_ns) {
+  settle_left_behind(f);
   if (f->ended()) return 1;
   RuntimeObject* runtime = f->runtime;
   const Ref owner = Ref::borrow(reinterpret_cast<PyObject*>(runtime));  // the future lets go of it at its end
-  if (runtime != nullptr && runtime->abandoned) {  // no thread of this process will ever run it
-    f->counted = false;
-    return end_task(f, TaskState::kNotified, nullptr, nullptr), 1;
-  }
   for (const Frame* frame = top_frame; frame != nullptr; frame = frame->outer) {
     if (frame->task == reinterpret_cast<PyObject*>(f)) {
       return raise_hooked("deadlock", Py_BuildValue("{s:s,s:O}", "workflow", "submit", "step", frame->label)), -1;
@@ -146,11 +143,15 @@ PyObject* task_exception(PyObject* object, PyObject* const* args, Py_ssize_t giv
   return Py_NewRef(exception != nullptr ? exception : Py_None);
 }
 
-PyObject* task_done(PyObject* object, PyObject*) { return PyBool_FromLong(self_of(object)->ended()); }
+PyObject* task_done(PyObject* object, PyObject*) {
+  settle_left_behind(self_of(object));
+  return PyBool_FromLong(self_of(object)->ended());
+}
 PyObject* task_running(PyObject* object, PyObject*) {
   return PyBool_FromLong(self_of(object)->state == TaskState::kRunning);
 }
 PyObject* task_cancelled(PyObject* object, PyObject*) {
+  settle_left_behind(self_of(object));
   const TaskState state = self_of(object)->state;
   return PyBool_FromLong(state == TaskState::kCancelled || state == TaskState::kNotified);
 }
@@ -166,6 +167,7 @@ PyObject* task_cancel(PyObject* object, PyObject*) {
 
 PyObject* task_add_done_callback(PyObject* object, PyObject* fn) {
   FutureObject* f = self_of(object);
+  settle_left_behind(f);
   if (f->ended()) {
     const Ref ignored = Ref::steal(outside([&] { return PyObject_CallOneArg(fn, object); }));
     if (!ignored) log_callback_error(object);
@@ -247,7 +249,8 @@ int task_setattro(PyObject* object, PyObject* name, PyObject* value) {
 }
 PyObject* task_state(PyObject* object, void*) {
   static const char* const kNames[] = {"PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
-  const FutureObject* f = self_of(object);
+  FutureObject* f = self_of(object);
+  settle_left_behind(f);
   const TaskState state = f->ended() && !f->announced ? TaskState::kRunning : f->state;
   return PyUnicode_FromString(kNames[static_cast<int>(state)]);
 }

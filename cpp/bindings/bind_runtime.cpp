@@ -248,25 +248,24 @@ PyObject* runtime_stop(PyObject* object, PyObject* args) {
   return PyBool_FromLong(all);
 }
 
-// After a fork the child has none of the threads: nothing may be waited for, joined or freed.
+// After a fork the child has none of the threads: nothing of the old state may be waited for, joined or freed. The next
+// piece of work starts new ones.
 PyObject* runtime_abandon(PyObject* object, PyObject*) {
   RuntimeObject* self = ready_self(object);
   if (self == nullptr) return nullptr;
-  self->closed = true;
-  self->abandoned = true;
+  if (self->is_virtual) Py_RETURN_NONE;  // it has no threads, so all of it is here
   // Who asks for a run of the parent's is told that it is cancelled here. Its timer stands in the wheel that is left
   // behind, its callbacks and async steps belong to the parent's loops.
-  for (RunBlock* block = self->state->first_run; block != nullptr; block = block->next) {
+  RunBlock* next = nullptr;
+  for (RunBlock* block = self->state->first_run; block != nullptr; block = next) {
+    next = std::exchange(block->next, nullptr);
+    block->previous = block;  // in no list: should it fire after all, it takes itself out of nothing
     block->armed = false;
     if (block->run.ending.fix(base::Outcome::kCancelled)) block->run.ending.announce();
   }
-  try {
-    find_main_thread();
-  } catch (py::error_already_set& failed) {
-    failed.restore();
-    return nullptr;
-  }
-  self->state = new RuntimeState{PyInterpreterState_Get(), {.workers = 1, .is_virtual = true}};
+  sched::SchedulerOptions options = self->state->scheduler.options();
+  options.workers = self->state->scheduler.worker_count();
+  self->state = new RuntimeState{PyInterpreterState_Get(), options};
   Py_RETURN_NONE;
 }
 

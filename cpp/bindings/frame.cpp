@@ -28,6 +28,15 @@ Frame::Frame(RuntimeObject* runtime_, RunBlock* block_, PyObject* task_, PyObjec
   top_frame = this;
 }
 
+void keep_own_frames() noexcept {
+  all_frames = nullptr;
+  for (Frame* frame = top_frame; frame != nullptr; frame = frame->outer) {
+    frame->previous = nullptr;
+    if ((frame->next = all_frames) != nullptr) all_frames->previous = frame;
+    all_frames = frame;
+  }
+}
+
 void Frame::overrun() {
   Frame* const taken = place();
   if (replaced_ != nullptr || taken == nullptr || taken->runtime->is_virtual) return;

@@ -67,6 +67,9 @@ struct Frame {
   int stepped_out_ = 0;
 };
 
+// In the child of a fork: the frames of other threads lie on stacks that new threads will get.
+void keep_own_frames() noexcept;
+
 extern thread_local Frame* top_frame;
 extern Frame* all_frames;
 

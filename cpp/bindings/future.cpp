@@ -48,6 +48,14 @@ bool may_lead_back(PyObject* object) noexcept { return object != nullptr && PyOb
 
 }  // namespace
 
+std::uint32_t fork_epoch = 0;
+
+void after_fork() {
+  ++fork_epoch;
+  keep_own_frames();
+  find_main_thread();
+}
+
 void log_callback_error(PyObject* future) {
   const auto error = py::reinterpret_steal<py::object>(take_raised());  // first: nothing may be called while it is set
   try {
@@ -188,18 +196,27 @@ void TaskItem::run(sched::Worker* worker) {
   if (attach) attach_thread();
   if (take()) run_task(&future, worker, worker != nullptr ? worker->name().c_str() : "executor");
   drop();
+  if (worker == nullptr && this_lane != nullptr) this_lane->returning();  // before a waiter can come and submit more
   if (attach) detach_thread();
   pay_owed_wake();
 }
 
 void TaskItem::complete(base::Outcome) {
-  if (take()) end_task(&future, TaskState::kNotified, nullptr, nullptr);
+  if (take()) {
+    if (future.executor != nullptr && is_broken(future.executor)) {
+      set_broken();
+      end_task(&future, TaskState::kFinished, nullptr, take_raised());
+    } else {
+      end_task(&future, TaskState::kNotified, nullptr, nullptr);
+    }
+  }
   drop();
 }
 
 void TaskItem::drop() {
   FutureObject& held = future;
   if (this != &held.item) delete this;
+  Py_CLEAR(held.executor);  // a result that is kept keeps no threads
   Py_DECREF(&held);
 }
 
@@ -229,6 +246,7 @@ FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnam
   auto* f = reinterpret_cast<FutureObject*>(object);
   new (&f->item) TaskItem{*f};
   f->priority = f->item.priority;
+  f->epoch = fork_epoch;
   const Py_ssize_t all = given - 1 + (kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0);
   PyObject** to = f->few;
   if (all > std::ssize(f->few)) {

@@ -11,6 +11,7 @@
 
 #include "bindings.hpp"
 #include "runtime.hpp"
+#include "tailrace/sched/blocking_lane.hpp"
 #include "tailrace/sched/item.hpp"
 
 namespace tailrace::bindings {
@@ -44,6 +45,7 @@ struct FutureObject {
   PyObject* waiters;         // list, for concurrent.futures.wait
   std::uint32_t given;       // how many arguments
   base::atomic<std::uint32_t> signal;  // 0 open, 1 somebody may sleep, 2 ended
+  std::uint32_t epoch;  // how many forks had been when it was made
   TaskState state;
   sched::Priority priority;
   bool nested;
@@ -63,6 +65,14 @@ extern PyTypeObject* future_type;
 // A pending future of fn(*args, **kwargs); fn is args[0]. The caller pushes `item`, which owns one reference.
 FutureObject* make_task(PyObject* const* args, Py_ssize_t given, PyObject* kwnames);
 
+// In the child of a fork, before anything else of ours: nothing may point to other threads, which are not here.
+void after_fork();
+
+// A task that still waits in its queue when its executor breaks fails with what `set_broken` raises.
+bool is_broken(PyObject* executor) noexcept;
+void set_broken();
+extern thread_local sched::BlockingLane* this_lane;  // on a thread of an executor: its lane
+
 // Admits, makes and queues a task; null with an exception set.
 PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t given, PyObject* kwnames);
 
@@ -79,6 +89,14 @@ void run_task(FutureObject* future, sched::Worker* worker, const char* thread);
 // Ends a task: tells who waits for it, then calls its callbacks.
 void end_task(FutureObject* future, TaskState state, PyObject* result, PyObject* exception);
 void notify_condition(FutureObject* future);
+
+// A task of the process that forked this one has no thread here: who asks for it is told that it is cancelled.
+extern std::uint32_t fork_epoch;
+inline void settle_left_behind(FutureObject* f) {
+  if (f->epoch == fork_epoch || f->ended() || f->fn == nullptr) return;
+  f->counted = false;
+  end_task(f, TaskState::kNotified, nullptr, nullptr);
+}
 
 // The exception that is set goes to the log, as concurrent.futures does with a callback's.
 void log_callback_error(PyObject* future);

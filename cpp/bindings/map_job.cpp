@@ -5,6 +5,7 @@
 
 #include "core_section.hpp"
 #include "frame.hpp"
+#include "future.hpp"
 #include "gil_gate.hpp"
 
 namespace tailrace::bindings {
@@ -32,6 +33,7 @@ struct MapJob::Puller final : sched::Item {
   }
   void complete(base::Outcome) override {  // the executor was shut down, and does not want what has not begun
     job.cut_ = true;
+    job.broken_ = job.executor_ != nullptr && is_broken(job.executor_);
     job.cancel();
     drop();
   }
@@ -205,7 +207,7 @@ PyObject* MapJob::next(std::int64_t deadline_ns) {
     if (closed_) return nullptr;
     if (given_ == filled_) {
       close();
-      if (cut_) raise_cancelled();
+      if (cut_) (broken_ ? set_broken() : raise_cancelled());
       return nullptr;
     }
     if (given_ < taken_ && slot(given_) != nullptr) return give();

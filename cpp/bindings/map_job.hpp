@@ -67,6 +67,7 @@ class MapJob {
   bool single_ = false;
   bool closed_ = false;  // by who iterates
   bool cut_ = false;  // by the executor's shutdown
+  bool broken_ = false;  // ... because an initializer failed
   PyObject* fn_ = nullptr;
   PyObject* context_ = nullptr;
   PyObject* source_ = nullptr;

@@ -2,6 +2,7 @@
 #include "bindings.hpp"
 #include "context.hpp"
 #include "frame.hpp"
+#include "future.hpp"
 #include "map_job.hpp"
 #include "pybind.hpp"
 
@@ -46,6 +47,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
       py::kw_only(), py::arg("make_error"), py::arg("launch_async"), py::arg("open_wait"), py::arg("make_record"),
       py::arg("log_failure"), py::arg("name_thread"), py::arg("forget_thread"),
       "Give the core the Python functions it calls back.");
+  m.def("after_fork", &after_fork, "In the child of a fork: forget what belonged to other threads.");
   m.def(
       "current_runtime", [] { return checked(current_runtime()); },
       "The runtime of the step that runs on this thread, or None.");

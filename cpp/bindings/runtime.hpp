@@ -65,7 +65,6 @@ struct RuntimeObject {
   bool closed;
   bool is_virtual;
   bool debug;      // every body on the thread that calls, in order: no workers
-  bool abandoned;  // inherited by a fork: nothing of it runs in this process
 
   sched::Scheduler& scheduler() noexcept { return state->scheduler; }
   std::int64_t now_ns() const noexcept { return state->scheduler.clock().now_ns(); }

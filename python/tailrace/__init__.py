@@ -20,6 +20,19 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
+
+def _refuse_a_subinterpreter() -> None:
+    try:
+        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # an interpreter built without them
+        return
+    if interpreters.get_current() != interpreters.get_main():
+        raise ImportError("tailrace does not support loading in subinterpreters; use the main one")
+
+
+if sys.version_info < (3, 12):  # from 3.12 on the core refuses by itself; here loading it would wait for ever
+    _refuse_a_subinterpreter()
+
 TYPE_CHECKING = False  # type checkers take this name for True; importing `typing` would cost 10 ms
 if TYPE_CHECKING:
     from typing import Any

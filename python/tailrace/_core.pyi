@@ -36,6 +36,9 @@ def set_hooks(
 def current_runtime() -> RuntimeCore | None:
     """Return the runtime of the step that runs on this thread, or None."""
 
+def after_fork() -> None:
+    """In the child of a fork: forget what belonged to other threads."""
+
 def current_step() -> tuple[str, str] | None:
     """Return (workflow, step) of the step that runs on this thread, or None."""
 
@@ -184,7 +187,15 @@ class RuntimeCore:
 class ExecutorCore:
     """Own threads, made on demand, first in first out: what `tailrace.Executor` stands on."""
 
-    def __init__(self, name: str, max_workers: int, initializer: Callable[[], object] | None) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        max_workers: int,
+        begin: Callable[[], object],
+        initializer: Callable[[], bool] | None,
+    ) -> None: ...
+    @property
+    def closed(self) -> bool: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future: ...
     def map_raw(
         self,

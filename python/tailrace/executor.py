@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
+import logging
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from tailrace import _hooks, _shutdown
+from tailrace._checks import check_seconds
 from tailrace._core import ExecutorCore
 from tailrace._reports import pick
+from tailrace._roster import Roster, WorkerThread
 
 __all__ = ["Executor", "ExecutorStatistics"]
 
 T = TypeVar("T")
 
-_numbers = itertools.count()
+_log = logging.getLogger("concurrent.futures")
+_BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 _CANCEL_TIMEOUT_S = 0.2
+_BEGIN_TIMEOUT_S = 0.1
+_BEGIN_SLICE_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +41,36 @@ class ExecutorStatistics:
     peak: int
 
 
-class Executor(ExecutorCore, concurrent.futures.Executor):
+class _WorkQueue:
+    """What monitoring reads of `ThreadPoolExecutor._work_queue`."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def qsize(self) -> int:
+        return self._executor.statistics().queued
+
+    def empty(self) -> bool:
+        return self.qsize() == 0
+
+
+class Executor(ExecutorCore, ThreadPoolExecutor):
     """Threads of its own, made on demand, first in first out, each task in its submitter's context.
 
-    Unlike a `Runtime` its waiting callers never run its tasks: `max_workers` is the limit, as with
-    `ThreadPoolExecutor`. Futures raise the original exception.
+    It is a `ThreadPoolExecutor` wherever one is asked for, but shares none of its code. Unlike a `Runtime`
+    its waiting callers never run its tasks: `max_workers` is the limit. Futures raise the original exception.
+
+    At interpreter exit it takes no more tasks and finishes those it has, as the standard one does. It gives
+    up when none has ended for `exit_timeout_s` seconds: the rest is cancelled, and a warning says so.
 
     Args:
-        max_workers: Most threads; default min(32, CPUs + 4), as in the standard library.
+        max_workers: Most threads; default min(32, CPUs + 4), as in the standard library. They stay until
+            `shutdown`.
         thread_name_prefix: Start of the thread names.
-        initializer: Called with `initargs` at the start of each thread.
+        initializer: Called with `initargs` at the start of each thread. If it raises, the executor is
+            broken: what is pending and what is submitted from then on raises `BrokenThreadPool`.
         initargs: Arguments for `initializer`.
+        exit_timeout_s: Most seconds without a finished task, at interpreter exit; None waits for ever.
 
     Raises:
         ValueError: if `max_workers` is below 1.
@@ -64,21 +88,34 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
+        exit_timeout_s: float | None = 5.0,
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, (os.cpu_count() or 1) + 4)
+            max_workers = min(32, (getattr(os, "process_cpu_count", os.cpu_count)() or 1) + 4)
         if isinstance(max_workers, bool) or not isinstance(max_workers, int):
             raise TypeError(f"max_workers must be an int greater than 0, got {max_workers!r}")
         if max_workers <= 0:
             raise ValueError(f"max_workers must be greater than 0, got {max_workers}")
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
-        name = thread_name_prefix or f"tailrace.Executor-{next(_numbers)}"
-        super().__init__(
-            name, max_workers, partial(_begin_thread, name, itertools.count(), initializer, initargs)
-        )
+        if exit_timeout_s is not None:
+            check_seconds("Executor", "exit_timeout_s", exit_timeout_s)
+        number = ThreadPoolExecutor._counter()  # type: ignore[attr-defined]
         self._max_workers = max_workers
-        _shutdown.remember(self)
+        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{number}"
+        self._initializer = initializer  # type: ignore[assignment]
+        self._initargs = initargs
+        self._roster = Roster(self._thread_name_prefix)
+        self.exit_timeout_s = exit_timeout_s
+        super().__init__(
+            thread_name_prefix or f"tailrace-x{number}",  # the system shows 15 characters
+            max_workers,
+            self._roster.begin,
+            None if initializer is None else partial(_initialize, initializer, initargs),
+        )
+        if not _shutdown.remember_executor(self):
+            self.shutdown(wait=False)
 
     def map(
         self,
@@ -127,13 +164,25 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new tasks; with `wait`, return when all threads have ended.
 
+        Ctrl-C ends the wait, not the tasks.
+
         Args:
             wait: False returns at once; what is queued still runs.
             cancel_futures: True cancels what has not begun.
         """
+        if cancel_futures:
+            self._let_threads_begin()
         self.shutdown_raw(cancel_futures, -1.0 if wait else 0.0)
         if wait:
             _shutdown.forget(self)
+
+    def _let_threads_begin(self) -> None:
+        # A thread that was made for a task has begun it when the standard executor's submit returns. Native
+        # threads first need the GIL, which their maker may have kept until now.
+        until_s = time.monotonic() + _BEGIN_TIMEOUT_S
+        while any(thread.ident is None for thread in self._threads) and time.monotonic() < until_s:
+            time.sleep(_BEGIN_SLICE_S)
+        time.sleep(_BEGIN_SLICE_S)
 
     def close(self, timeout_s: float = 1.5) -> bool:
         """Shut down within `timeout_s` seconds; what has not begun by then is cancelled."""
@@ -144,17 +193,39 @@ class Executor(ExecutorCore, concurrent.futures.Executor):
 
     def statistics(self) -> ExecutorStatistics:
         """Return all counters, as one immutable snapshot."""
-        raw = self.statistics_raw()
-        return pick(ExecutorStatistics, raw)
+        return pick(ExecutorStatistics, self.statistics_raw())
+
+    def abandon_raw(self) -> None:
+        """Begin anew without touching threads or locks, which a forked child does not have."""
+        self._roster.abandon()
+        super().abandon_raw()
+
+    # What users of ThreadPoolExecutor read though its name says that they should not.
+
+    @property
+    def _threads(self) -> set[WorkerThread]:  # type: ignore[override]
+        return self._roster.threads(self.statistics().peak)
+
+    @property
+    def _broken(self) -> bool | str:  # type: ignore[override]
+        return _BROKEN if self.statistics_raw()["broken"] else False
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self.closed
+
+    @property
+    def _work_queue(self) -> _WorkQueue:  # type: ignore[override]
+        return _WorkQueue(self)
 
 
-def _begin_thread(
-    prefix: str, numbers: Iterator[int], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-) -> None:
-    # A native thread is unknown to `threading`, whose name for it would say nothing in a log.
-    threading.current_thread().name = f"{prefix}_{next(numbers)}"
-    if initializer is not None:
+def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bool:
+    try:
         initializer(*initargs)
+    except BaseException:
+        _log.critical("Exception in initializer:", exc_info=True)
+        return False
+    return True
 
 
 _hooks.install()

@@ -9,6 +9,7 @@ import itertools
 import threading
 import time
 import weakref
+from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
 import tailrace as tr
@@ -297,3 +298,8 @@ def test_a_map_that_leads_back_to_itself_is_collected():
         reference = lead_back(executor)
     gc.collect()
     assert reference() is None
+
+
+def test_a_map_on_a_pool_whose_initializer_fails_says_that_the_pool_is_broken():
+    with tr.Executor(max_workers=1, initializer=lambda: 1 / 0) as executor, pytest.raises(BrokenThreadPool):
+        list(executor.map(abs, range(3)))

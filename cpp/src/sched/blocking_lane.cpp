@@ -9,6 +9,13 @@
 
 namespace tailrace::sched {
 
+namespace {
+
+thread_local const BlockingLane* own_lane = nullptr;  // the lane whose thread this is
+thread_local bool is_returning = false;               // counted in its `returning_`
+
+}  // namespace
+
 BlockingLane::BlockingLane(std::string name, int max_threads, ThreadHooks hooks, std::int64_t keep_idle_ns)
     : name_{std::move(name)}, max_threads_{max_threads}, hooks_{std::move(hooks)}, keep_idle_ns_{keep_idle_ns} {}
 
@@ -22,7 +29,7 @@ bool BlockingLane::submit(Item* item) {
   if (stopping_) return false;
   queue_.push_back(item);
   // An idle thread may already be promised to an earlier item, so compare with the whole queue.
-  if (static_cast<int>(queue_.size()) <= idle_ || alive_ == max_threads_) {
+  if (static_cast<int>(queue_.size()) <= idle_ + returning_ || alive_ == max_threads_) {
     const bool wakes = idle_ > 0 && !std::exchange(waking_, true);
     lock.unlock();
     if (wakes) wake_.notify_one();
@@ -42,6 +49,7 @@ bool BlockingLane::submit(Item* item) {
 }
 
 void BlockingLane::serve() {
+  own_lane = this;
   if (hooks_.on_start) hooks_.on_start();
   std::unique_lock lock{mutex_};
   for (;;) {
@@ -53,6 +61,7 @@ void BlockingLane::serve() {
       if (wakes) wake_.notify_one();
       item->run(nullptr);
       lock.lock();
+      if (std::exchange(is_returning, false)) --returning_;
       continue;
     }
     if (stopping_) break;
@@ -62,9 +71,15 @@ void BlockingLane::serve() {
     waking_ = false;
     if (woken == std::cv_status::timeout && queue_.empty()) break;
   }
-  --alive_;
+  if (--alive_ <= 1) gone_.notify_all();
   lock.unlock();
   if (hooks_.on_stop) hooks_.on_stop();
+}
+
+void BlockingLane::returning() {
+  if (std::exchange(is_returning, true)) return;
+  const std::lock_guard lock{mutex_};
+  ++returning_;
 }
 
 // Joins the threads that left after a quiet while. The lock is held.
@@ -87,14 +102,21 @@ void BlockingLane::stop_begin(bool cancel_queued) {
 bool BlockingLane::stop_wait(std::int64_t deadline_ns) {
   std::vector<Thread> threads;
   {
-    const std::lock_guard lock{mutex_};
+    // The count, not the list: another caller may have the list, and joins what stands in it.
+    std::unique_lock lock{mutex_};
+    const auto gone = [this] { return alive_ == (own_lane == this ? 1 : 0); };  // a thread does not wait for itself
+    if (deadline_ns == base::kNever) {
+      gone_.wait(lock, gone);
+    } else {
+      gone_.wait_for(lock, std::chrono::nanoseconds{deadline_ns - base::monotonic_ns()}, gone);
+    }
     threads.swap(threads_);
   }
   std::erase_if(threads, [deadline_ns](Thread& thread) { return thread.join_until(deadline_ns); });
   const std::lock_guard lock{mutex_};
   // Who is late still uses this lane: kept, so that a later call, or the destructor, waits for it.
   for (Thread& thread : threads) threads_.push_back(std::move(thread));
-  return threads.empty();
+  return threads.empty() && alive_ == 0;
 }
 
 std::vector<std::string> BlockingLane::late() const {

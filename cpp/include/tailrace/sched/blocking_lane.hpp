@@ -2,7 +2,7 @@
 //
 // What      First in, first out; a thread is made when an item comes and none is idle, and leaves after a quiet while.
 // Why       A sleep or a socket read must not hold a scheduler slot. Twenty requests that each wait 20 ms take 20 ms.
-// Threads   submit, statistics: any thread. stop_begin, stop_wait: one caller.
+// Threads   submit, stop_begin, stop_wait, statistics: any thread. returning: one of the lane's own.
 #pragma once
 
 #include <condition_variable>
@@ -41,6 +41,9 @@ class BlockingLane {
   // Queues `item`; false when the lane is stopped, or has no thread and cannot make one (the caller then completes it).
   bool submit(Item* item);
 
+  // On a thread of this lane, at the end of an item: it is about to ask for the next, so no thread need be made for it.
+  void returning();
+
   // Refuses new items from now on; completes the queued ones as cancelled if asked to, else they still run.
   void stop_begin(bool cancel_queued);
   // Waits until `deadline_ns` (monotonic) for the threads to end; true when all have.
@@ -60,10 +63,12 @@ class BlockingLane {
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
+  std::condition_variable gone_;  // all threads have left, or are on their way out
   std::deque<Item*> queue_;
   std::vector<Thread> threads_;  // all that were made and not yet joined
   int alive_ = 0;
   int idle_ = 0;
+  int returning_ = 0;  // at the end of an item, about to look into the queue
   int peak_ = 0;
   int made_ = 0;
   bool waking_ = false;  // one wake is under way; the woken thread wakes the next, so that a burst costs its caller one
