@@ -57,8 +57,12 @@ std::vector<int> order_of_two_gates(std::int64_t slice_ns) {
   sched::PermitLane& other = scheduler.make_gate({.name = "other", .slice_ns = slice_ns});
   std::vector<int> log;
   std::deque<Piece> pieces;
-  std::latch go{1}, done{52};
-  scheduler.submit([&go](sched::Worker*) { go.wait(); });
+  std::latch begun{1}, go{1}, done{52};
+  scheduler.submit([&](sched::Worker*) {
+    begun.count_down();
+    go.wait();
+  });
+  begun.wait();  // else the worker might begin with a gate before all is pushed
   for (int i = 0; i < 52; ++i) {
     pieces.emplace_back([&, i](sched::Worker*) {
       log.push_back(i < 50 ? 0 : 1);
