@@ -5,6 +5,7 @@
 #include <new>
 
 #include "awaiting.hpp"
+#include "context.hpp"
 #include "each_part.hpp"
 #include "native_step.hpp"
 #include "stand_in.hpp"
@@ -101,14 +102,13 @@ PyObject* call_body(const NodeSpec& spec, RunBlock& block, PyObject* item) {
   }
   if (item != nullptr) args[0] = item;
   const Py_ssize_t keywords = spec.kwnames != nullptr ? PyTuple_GET_SIZE(spec.kwnames) : 0;
-  PyObject* context = PyContext_Copy(block.context);
-  if (context == nullptr || PyContext_Enter(context) != 0) return Py_XDECREF(context), nullptr;
+  OwnContext context;
+  if (!context.enter(block.context, false)) return nullptr;
   PyObject* value = outside([&] {
     return PyObject_Vectorcall(spec.step->fn, args,
                                (n - static_cast<std::size_t>(keywords)) | PY_VECTORCALL_ARGUMENTS_OFFSET, spec.kwnames);
   });
-  PyContext_Exit(context);
-  Py_DECREF(context);
+  context.leave();
   return value;
 }
 
@@ -128,7 +128,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
                      std::uint32_t references) {
   bool nested = false;
   if (!admit(runtime, &nested)) return nullptr;
-  PyObject* context = PyContext_CopyCurrent();
+  PyObject* context = capture_context();
   if (context == nullptr) return count_end(runtime, base::Outcome::kFailed, nested), nullptr;
   RunBlock* block = plan->free_blocks;
   if (block != nullptr) {

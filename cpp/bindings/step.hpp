@@ -16,6 +16,9 @@ enum class StepKind : int { kSync = 0, kAsync = 1, kBlocking = 2 };
 // Where the user wants a body to run: on whichever thread has it at hand (never worth a wake), or on workers only.
 enum class StepPlace : int { kAuto = 0, kHere = 1, kWorker = 2 };
 
+inline constexpr std::int64_t kAtOnceNs =
+    1'000;  // a wait that nobody waits for, and not worth its place in a histogram
+
 struct NativeCall;  // native_step.hpp
 
 struct StepObject {
@@ -28,7 +31,7 @@ struct StepObject {
   double virtual_cost_s;
   Cost cost;
   std::uint64_t failures;
-  std::uint64_t at_once;           // began the moment they were ready; the others are in `queue_time`
+  std::uint64_t at_once;           // began within kAtOnceNs of being ready; the others are in `queue_time`
   metrics::Histogram* histogram;   // of durations
   metrics::Histogram* queue_time;  // from ready to begun
   NativeCall* native;  // owned; null for a step whose body is Python
@@ -39,7 +42,7 @@ struct StepObject {
     histogram->record(static_cast<std::uint64_t>(ns < 0 ? 0 : ns));
   }
   void record_queued(std::int64_t ns) {
-    if (ns <= 0) return void(++at_once);
+    if (ns < kAtOnceNs) return void(++at_once);
     queue_time->record(static_cast<std::uint64_t>(ns));
   }
 

@@ -34,7 +34,7 @@ class StepStatistics:
         failures: Attempts that raised.
         mean_s: Mean duration, in seconds; so are the percentiles and the maximum.
         queue_p50_s: Seconds from ready to begun, by half of the attempts; with 99th percentile and maximum.
-            0 for async steps, whose queue is the event loop's own.
+            Under 1 µs counts as none. 0 for async steps, whose queue is the event loop's own.
         gil: "holds", "releases" or "unknown": what was said of the step, else what was learnt.
         gil_released: The learnt share of the duration that it spends outside the GIL, in stretches of 20 µs
             or more; None while unknown.
