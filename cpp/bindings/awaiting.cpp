@@ -144,7 +144,10 @@ bool stand_among_callbacks(WaiterObject* self) {
 // are no part of the step, as far as anybody can tell.
 bool note_wait(WaiterObject* self, PyObject* task) {
   TokenObject* token = self->block != nullptr ? running_token() : nullptr;
-  if (token == nullptr || token->task != task) return true;
+  if (token == nullptr || task == Py_None) return true;
+  const Ref held = Ref::steal(PyWeakref_NewRef(task, nullptr));  // CPython makes one for all who ask
+  if (!held) return false;
+  if (token->task != held.get()) return true;
   if (refuse_deadlock(self->block, token)) return false;
   self->token = Py_NewRef(reinterpret_cast<PyObject*>(token));
   token->waits_for = self->block;

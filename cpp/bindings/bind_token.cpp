@@ -144,7 +144,8 @@ PyMethodDef token_methods[] = {
     {"finish", guarded<token_finish>, METH_O, "finish($self, value, /)\n--\n\nThe step has returned `value`."},
     {"fail", guarded<token_fail>, METH_O, "fail($self, error, /)\n--\n\nThe step has raised `error`."},
     {"on_cancel", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<token_on_cancel>)), METH_FASTCALL,
-     "on_cancel($self, fn, task, /)\n--\n\nThe step runs as `task`; call fn() when the run ends before it does."},
+     "on_cancel($self, fn, task, /)\n--\n\nThe step runs as `task`, a weak reference; call fn() when the run ends "
+     "before it does."},
     {nullptr, nullptr, 0, nullptr},
 };
 PyGetSetDef token_getset[] = {

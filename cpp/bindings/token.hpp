@@ -19,7 +19,7 @@ struct TokenObject {
   Py_ssize_t item;
   PyObject* context;
   PyObject* on_cancel;
-  PyObject* task;  // of the loop, once it is made
+  PyObject* task;  // a weak reference to the loop's, once it is made
   unsigned long ident;  // of the loop's thread, then
   PyObject* mark;  // what the context carries: knows this token until the step has ended
   RuntimeObject* runtime;

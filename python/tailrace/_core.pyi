@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import Context
 from typing import Any, Final, Literal, Self, final
@@ -127,7 +128,7 @@ class NodeToken:
     def step(self) -> str: ...
     def finish(self, value: Any, /) -> None: ...
     def fail(self, error: BaseException, /) -> None: ...
-    def on_cancel(self, fn: Callable[[], object], task: asyncio.Task[Any], /) -> None: ...
+    def on_cancel(self, fn: Callable[[], object], task: weakref.ref[asyncio.Task[Any]], /) -> None: ...
 
 class Future(concurrent.futures.Future[Any]):
     """The C-level future of `submit`; a real `concurrent.futures.Future` to everybody else."""

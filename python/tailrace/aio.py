@@ -130,7 +130,9 @@ def _begin(
     if loop not in _bridges:
         _bridge_here(loop)
     task = loop.create_task(_drive(token, fn, args, kwargs or {}), context=token.context)
-    token.on_cancel(partial(_cancel, loop, task), task)
+    # Weak: the error of a task that is cancelled before its first step holds the token; both must go at once.
+    held = weakref.ref(task)
+    token.on_cancel(partial(_cancel, loop, held), held)
 
 
 # A task that is cancelled before its first step never gets here; it drops its token, and the core notices.
@@ -157,12 +159,14 @@ def _run_here(
 ) -> None:
     # A debugging runtime: to its end, on a loop that turns only meanwhile. This thread may be inside another
     # loop, which stands still as it does for any step that runs on its thread.
-    loop = _quiet_loop(token.runtime)
+    quiet = _quiet_loop(token.runtime)  # held until it stands still
+    loop = quiet.loop
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
         task = loop.create_task(_drive(token, fn, args, kwargs or {}), context=token.context)
-        token.on_cancel(partial(_cancel, loop, task), task)
+        held = weakref.ref(task)
+        token.on_cancel(partial(_cancel, loop, held), held)
         del token  # a task that is cancelled before its first step drops its own: then the core notices
         with suppress(asyncio.CancelledError):
             loop.run_until_complete(task)
@@ -170,12 +174,18 @@ def _run_here(
         asyncio._set_running_loop(outer)
 
 
-class _QuietLoop(asyncio.SelectorEventLoop):
-    """A loop that is turned now and then, and closed without a word when its runtime or thread goes."""
+class _QuietLoop:
+    """A loop that is turned now and then, and closed without a word when its runtime or thread goes.
+
+    Not the loop's own `__del__`: it dies in a cycle with its sockets, which may be finalized before it.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.SelectorEventLoop()
 
     def __del__(self) -> None:
-        if not self.is_closed() and not self.is_running():
-            self.close()
+        if not self.loop.is_closed() and not self.loop.is_running():
+            self.loop.close()
 
 
 class _QuietLoops(threading.local):
@@ -189,15 +199,16 @@ _quiet_loops = _QuietLoops()
 
 
 def _quiet_loop(runtime: _core.RuntimeCore) -> _QuietLoop:
-    loop = _quiet_loops.of.get(runtime)
-    if loop is None or loop.is_closed():
-        loop = _quiet_loops.of[runtime] = _QuietLoop()
-    return loop
+    quiet = _quiet_loops.of.get(runtime)
+    if quiet is None or quiet.loop.is_closed():
+        quiet = _quiet_loops.of[runtime] = _QuietLoop()
+    return quiet
 
 
-def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+def _cancel(loop: asyncio.AbstractEventLoop, held: weakref.ref[asyncio.Task[None]]) -> None:
+    task = held()
     bridge = _bridges.get(loop)
-    if bridge is not None and not loop.is_closed():  # a closed loop's tasks are gone with it
+    if task is not None and bridge is not None and not loop.is_closed():  # its tasks are gone with it
         bridge.post(task.cancel)
 
 
@@ -256,9 +267,7 @@ def own_loop(runtime: _core.RuntimeCore) -> asyncio.AbstractEventLoop:
 
 def stop_own_loop(runtime: _core.RuntimeCore) -> None:
     """End the loop of a runtime that is being closed."""
-    quiet = _quiet_loops.of.pop(runtime, None)
-    if quiet is not None and not quiet.is_running():
-        quiet.close()
+    _quiet_loops.of.pop(runtime, None)
     with _own_lock:
         own = _own_loops.pop(runtime, None)
     if own is not None:

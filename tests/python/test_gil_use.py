@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import threading
 import time
 
@@ -12,6 +13,10 @@ import tailrace as tr
 
 WAIT_S = 20.0
 LONG = bytes(2_000_000)  # to hash it takes a millisecond or more, all of it outside the GIL
+
+needs_a_gil = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL nobody asks who lets go of it"
+)
 
 
 def lets_go(_):
@@ -32,12 +37,14 @@ def learnt(step, runtime, enough_s=WAIT_S):
     return step.statistics()
 
 
+@needs_a_gil
 def test_a_body_that_computes_outside_the_gil_is_found_to_release_it(rt):
     now = learnt(tr.step(lets_go), rt)
     assert now.gil == "releases", now
     assert now.gil_released > 0.25, now
 
 
+@needs_a_gil
 def test_a_long_body_that_never_lets_go_is_found_to_hold_the_gil(rt):
     step = tr.step(keeps)
     assert learnt(step, rt).gil == "holds"

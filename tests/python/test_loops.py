@@ -367,3 +367,27 @@ def test_a_burst_of_starts_leaves_the_loop_when_its_turn_is_spent(rt):
         return await run
 
     assert asyncio.run(main()) < 1000
+
+
+def test_a_run_whose_task_is_cancelled_before_its_first_step_ends_without_the_collector(rt, run_loop):
+    async def never_begins():
+        pass
+
+    step = tr.step(never_begins)
+
+    def cancel_others():
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def main():
+        run = tr.workflow(lambda: step()).options(runtime=rt).start()
+        cancel_others()
+        with pytest.raises(tr.StepFailed):
+            await asyncio.wait_for(run, WAIT_S)
+
+    gc.disable()
+    try:
+        run_loop(main())
+        assert rt.drain(WAIT_S)
+    finally:
+        gc.enable()
