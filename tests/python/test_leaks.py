@@ -209,4 +209,5 @@ def test_a_way_that_keeps_its_runs_is_found(rt):
 
     blocks, objects = left_behind(rt, leaky)
     assert objects >= TIMES > MOST_OBJECTS
-    assert blocks >= TIMES > MOST_BLOCKS
+    if sys.getallocatedblocks() > 0:  # else another allocator is in use, which counts nothing
+        assert blocks >= TIMES > MOST_BLOCKS
