@@ -20,10 +20,7 @@ void LoopTurn::charge(std::int64_t began_ns, std::int64_t ended_ns, PyObject* lo
   steps_ns_ += ended_ns - began_ns;
   last_ns_ = ended_ns;
   if (steps_ns_ < kAskNs) return;
-  if (asked_ns_ != 0) {
-    if (ended_ns - asked_ns_ > kGiveUpNs) next();
-    return;
-  }
+  if (asked_ns_ != 0) return;
   asked_ns_ = ended_ns;
   const Ref handle = Ref::steal(outside([&] { return PyObject_CallMethodOneArg(loop, call_soon, callback); }));
   if (handle) return;

@@ -97,7 +97,8 @@ void go_on_shortly(RunBlock* block, flow::NodeIndex node) {
 void start_block(RunBlock* block, bool on_loop) {
   block->begun = true;
   if (block->runtime->debug) return start_in_order(block);
-  if (on_loop && !block->runtime->is_virtual && plan_is_short(block->plan) && !loop_turn.no_more_steps()) {
+  const bool short_here = on_loop && !block->runtime->is_virtual && plan_is_short(block->plan);
+  if (short_here && !loop_turn.no_more_steps(block->started_ns)) {
     GuestSlot slot{block->runtime};
     if (slot.granted()) {
       const Ref loop = Ref::borrow(block->loop);  // the run lets go of it when it has fired

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import threading
+import time
 
 import pytest
 import tailrace as tr
@@ -391,3 +392,27 @@ def test_a_run_whose_task_is_cancelled_before_its_first_step_ends_without_the_co
         assert rt.drain(WAIT_S)
     finally:
         gc.enable()
+
+
+def test_a_loop_that_is_left_in_a_long_turn_leaves_nothing_to_the_next_one(rt):
+    step = tr.step(lambda: sum(range(300)))
+    wf = tr.workflow(lambda: step()).options(runtime=rt)
+    wf.warm()
+
+    async def ended_at_once():
+        for _ in range(5_000):
+            wf.start()
+        raise SystemExit  # not one more callback of this loop is called
+
+    async def here():
+        run = wf.start()
+        await run
+        return run.history()[0].worker == "caller"
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(SystemExit):
+        loop.run_until_complete(ended_at_once())
+    loop.close()
+    until_s = time.monotonic() + 20.0
+    while not asyncio.run(here()):  # after a tenth of a second the thread begins anew
+        assert time.monotonic() < until_s
