@@ -103,7 +103,8 @@ void start_block(RunBlock* block, bool on_loop) {
     if (slot.granted()) {
       const Ref loop = Ref::borrow(block->loop);  // the run lets go of it when it has fired
       go_on_shortly(block, block->run.begin(nullptr));
-      if (boundary_ns != 0) loop_turn.charge(block->started_ns, boundary_ns, loop.get());
+      // Older: no step ran here, as all that could begin were launched.
+      if (boundary_ns > block->started_ns) loop_turn.charge(block->started_ns, boundary_ns, loop.get());
       return slot.leave();
     }
   }

@@ -322,7 +322,12 @@ def test_loops_in_several_threads_await_runs_and_tasks_at_once(rt, run_loop):
     assert results == {name: [3 * i for i in range(100)] for name in range(4)}
 
 
+async def _later(x):
+    return x
+
+
 def test_awaiting_results_that_are_there_at_once_lets_others_have_their_turns(rt, run_loop):
+    later = tr.workflow(lambda x: tr.step(_later)(x)).options(runtime=rt)
     wf = doubled.options(runtime=rt)
     wf.warm(1)
 
@@ -335,6 +340,9 @@ def test_awaiting_results_that_are_there_at_once_lets_others_have_their_turns(rt
                 await wf.start(1)
             busy = False
 
+        await wf.start(1)
+        for _ in range(1_000):  # starts that run no step here count for nothing
+            await later.start(1)
         task = asyncio.create_task(ask())
         while busy:
             turns += 1
