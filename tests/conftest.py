@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 import tailrace as tr
@@ -57,4 +59,14 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
         command = [sys.executable, "-W", "error", "-c", text, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
+    return run
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run_loop(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """`asyncio.run`, and uvloop's where it is installed."""
+    if request.param == "asyncio":
+        return asyncio.run
+    uvloop: Any = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = uvloop.run
     return run

@@ -2,6 +2,8 @@
 // Lifetime  A part lives as long as its run's block is in use; items that end later hold a reference of the run.
 #include "each_part.hpp"
 
+#include "context.hpp"
+
 namespace tailrace::bindings {
 
 namespace {
@@ -44,14 +46,14 @@ PyObject* read_items(RunBlock& block, const NodeSpec& spec, NodeRecord& record, 
   const int slot = spec.slots[0];
   PyObject* given = slot >= 0 ? block.values[slot] : spec.consts[0];
   if (PyTuple_CheckExact(given) || PyList_CheckExact(given)) return tuple_of(spec, given);
-  const Ref context = Ref::steal(PyContext_Copy(block.context));
-  if (!context || PyContext_Enter(context.get()) != 0) return nullptr;
+  OwnContext context;
+  if (!context.enter(block.context, false)) return nullptr;
   Frame frame{block.runtime, &block, nullptr, spec.label, worker, record.thread, record.started_ns};
   frame.enter_body(false);
   PyObject* items = outside([&] { return tuple_of(spec, given); });
   frame.leave_body();
   frame.leave();
-  PyContext_Exit(context.get());
+  context.leave();
   boundary_ns = 0;
   return items;
 }

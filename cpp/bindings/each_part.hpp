@@ -4,7 +4,7 @@
 // Why       A thousand short bodies must cost a thousand calls: no node, counter or object for an item but its result.
 //           Long ones spread as ready nodes do: who begins one while others wait invites another worker.
 // Threads   Under the GIL. Whoever works on a part holds a reference of its run, which owns the part.
-// Checked   tests/python/test_each.py: properties against a list comprehension, real and in virtual time.
+// Checked   tests/python/test_each*.py: properties against a list comprehension, real and in virtual time.
 #pragma once
 
 #include <vector>

@@ -102,9 +102,9 @@ void start_block(RunBlock* block, bool on_loop) {
     GuestSlot slot{block->runtime};
     if (slot.granted()) {
       const Ref loop = Ref::borrow(block->loop);  // the run lets go of it when it has fired
+      boundary_ns = 0;  // stays so if no step runs here, as all that can begin are launched
       go_on_shortly(block, block->run.begin(nullptr));
-      // Older: no step ran here, as all that could begin were launched.
-      if (boundary_ns > block->started_ns) loop_turn.charge(block->started_ns, boundary_ns, loop.get());
+      if (boundary_ns != 0) loop_turn.charge(block->started_ns, boundary_ns, loop.get());
       return slot.leave();
     }
   }

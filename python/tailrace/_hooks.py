@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tailrace import _core, _shutdown, errors
+from tailrace import _core, _roster, _shutdown, errors
 from tailrace.run import StepRecord
 
 if TYPE_CHECKING:
@@ -29,8 +27,8 @@ def install() -> None:
         open_wait=_open_wait,
         make_record=StepRecord,
         log_failure=_log_failure,
-        name_thread=_name_thread,
-        forget_thread=_forget_thread,
+        name_thread=_roster.name_this_thread,
+        forget_thread=_roster.forget_this_thread,
     )
 
 
@@ -68,14 +66,3 @@ def _open_wait(
 
 def _log_failure(workflow: str, error: BaseException) -> None:
     _log.error("a run of workflow %r failed and nobody awaited it", workflow, exc_info=error)
-
-
-# A native thread is unknown to `threading`, whose made-up name for it would say nothing in a log.
-def _name_thread(name: str) -> None:
-    threading.current_thread().name = name
-
-
-def _forget_thread() -> None:
-    # Before 3.13 nobody takes a foreign thread's entry out; the next thread of its number would inherit it.
-    if sys.version_info < (3, 13):
-        threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
-"""The threads of an executor, as `ThreadPoolExecutor._threads` shows them."""
+"""Native threads as `threading` knows them, an executor's as `ThreadPoolExecutor._threads` shows them."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 
-__all__ = ["Roster", "WorkerThread"]
+__all__ = ["Roster", "WorkerThread", "forget_this_thread", "name_this_thread"]
 
 
 class WorkerThread:
@@ -30,7 +30,7 @@ class WorkerThread:
 
     def end(self) -> None:
         """Called by the thread itself, as the last thing that it does."""
-        _forget_dummy()
+        forget_this_thread()
         self._ended.set()
 
     def __repr__(self) -> str:
@@ -50,8 +50,7 @@ class Roster:
         """Name the calling thread; return its entry."""
         entry = self._entry(next(self._numbers))
         entry.ident = threading.get_ident()
-        # A native thread is unknown to `threading`, whose name for it would say nothing in a log.
-        threading.current_thread().name = entry.name
+        name_this_thread(entry.name)
         return entry
 
     def threads(self, made: int) -> set[WorkerThread]:
@@ -70,8 +69,13 @@ class Roster:
         return self._entries.setdefault(number, WorkerThread(f"{self._prefix}_{number}"))
 
 
-def _forget_dummy() -> None:
-    # Up to 3.12 `threading` keeps its object for a foreign thread for ever; enumerate() would list the dead.
+def name_this_thread(name: str) -> None:
+    """Give the calling thread, which `threading` has not made, a name that says something in a log."""
+    threading.current_thread().name = name
+
+
+def forget_this_thread() -> None:
+    """Take the calling thread, which ends now, out of `threading`'s list; up to 3.12 it would stay there."""
     thread = threading.current_thread()
     active = getattr(threading, "_active", {})
     if isinstance(thread, threading._DummyThread) and active.get(thread.ident) is thread:

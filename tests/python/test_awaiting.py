@@ -13,14 +13,6 @@ from tailrace import aio
 WAIT_S = 20.0
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run_loop(request):
-    if request.param == "asyncio":
-        return asyncio.run
-    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
-    return uvloop.run
-
-
 @pytest.fixture
 def executor():
     with tr.Executor(max_workers=2) as made:

@@ -64,18 +64,8 @@ def _rounds() -> int:
 
 
 _STEPS = Steps(_first, _busy, _last)
-_first_step, _middle_step, _last_step = tr.step(_first), tr.step(_busy), tr.step(_last)
-
-
-@tr.workflow
-def _diamond(x: int) -> int:
-    a = _first_step(x)
-    return _last_step(*[_middle_step(a) for _ in range(8)])
-
-
-def _whole(x: int) -> int:
-    a = _first(x)
-    return _last(*[_busy(a) for _ in range(8)])
+_diamond = _STEPS.workflow()
+_whole = _STEPS.whole
 
 
 class _BusyThread:

@@ -12,7 +12,7 @@ from itertools import repeat
 import tailrace as tr
 from tailrace._bench import loops
 from tailrace._bench.rows import PLAIN
-from tailrace._bench.stepwise import Diamond, first, last, middle, whole
+from tailrace._bench.stepwise import Diamond, Steps, first, last, middle
 from tailrace._bench.timing import Op, Work
 from tailrace.runtime import default_workers
 
@@ -20,7 +20,8 @@ _ONES = 10  # requests in one timed call: enough to hide the clock, few enough f
 _AWAITED = 100
 _TASKS = 64
 _EACH = 25  # requests of each of the 64 tasks, one after another
-_ANSWER = whole(1)
+_whole = Steps().whole
+_ANSWER: int = _whole(1)
 
 _Ask = Callable[[int], Awaitable[int]]
 _Engines = dict[str, Callable[[], AbstractContextManager[Op]]]
@@ -57,13 +58,7 @@ def _loops() -> list[tuple[str, Callable[[], asyncio.AbstractEventLoop]]]:
     return list(loops.factories().items())
 
 
-_first, _middle, _last = tr.step(first), tr.step(middle), tr.step(last)
-
-
-@tr.workflow
-def _diamond(x: int) -> int:
-    a = _first(x)
-    return _last(*[_middle(a) for _ in range(8)])
+_diamond = Steps().workflow()
 
 
 def _repeated(ask: Callable[[int], int]) -> Op:
@@ -83,7 +78,7 @@ def _called_tailrace() -> Iterator[Op]:
 
 @contextmanager
 def _called_plain() -> Iterator[Op]:
-    yield _repeated(whole)
+    yield _repeated(_whole)
 
 
 @contextmanager
@@ -96,7 +91,7 @@ def _called_by_steps() -> Iterator[Op]:
 @contextmanager
 def _called_whole() -> Iterator[Op]:
     with _pool() as pool:
-        yield _repeated(lambda x: pool.submit(whole, x).result())
+        yield _repeated(lambda x: pool.submit(_whole, x).result())
 
 
 async def _one_by_one(ask: _Ask, count: int) -> int:
@@ -137,7 +132,7 @@ def _awaited_by_steps(do: Callable[[_Ask, int], Awaitable[int]], count: int) -> 
 @contextmanager
 def _awaited_whole(do: Callable[[_Ask, int], Awaitable[int]], count: int) -> Iterator[Op]:
     with _pool() as pool, loops.opened(asyncio.new_event_loop) as loop:
-        yield _on_loop(loop, do, lambda x: loop.run_in_executor(pool, whole, x), count)
+        yield _on_loop(loop, do, lambda x: loop.run_in_executor(pool, _whole, x), count)
 
 
 @contextmanager
@@ -146,7 +141,7 @@ def _windows_whole() -> Iterator[Op]:
     def call() -> int:
         total = 0
         for _ in repeat(None, _EACH):
-            futures: list[Future[int]] = [pool.submit(whole, 1) for _ in range(_TASKS)]
+            futures: list[Future[int]] = [pool.submit(_whole, 1) for _ in range(_TASKS)]
             total += sum(future.result() for future in futures)
         return total
 

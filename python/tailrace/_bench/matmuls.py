@@ -72,18 +72,8 @@ def _last(*parts: Any) -> Any:
 
 
 _STEPS = Steps(_first, _middle, _last)
-_first_step, _middle_step, _last_step = tr.step(_first), tr.step(_middle), tr.step(_last)
-
-
-@tr.workflow
-def _diamond(x: Any) -> Any:
-    a = _first_step(x)
-    return _last_step(*[_middle_step(a) for _ in range(8)])
-
-
-def _whole(x: Any) -> Any:
-    a = _first(x)
-    return _last(*[_middle(a) for _ in range(8)])
+_diamond = _STEPS.workflow()
+_whole = _STEPS.whole
 
 
 def _op(count: int, ask: Callable[[Any], Any], start: Callable[[Any], Any]) -> Op:

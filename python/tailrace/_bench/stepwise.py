@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
+import tailrace as tr
+
 
 def first(x: int) -> int:
     """Begin the diamond."""
@@ -24,22 +26,31 @@ def last(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> int:
     return a + b + c + d + e + f + g + h
 
 
-def whole(x: int) -> int:
-    """Run the diamond as plain calls.
-
-    >>> whole(1)
-    24
-    """
-    a = first(x)
-    return last(*[middle(a) for _ in range(8)])
-
-
 class Steps(NamedTuple):
     """The functions of a diamond: one, then eight of one kind, then one that joins them."""
 
     first: Callable[[Any], Any] = first
     middle: Callable[[Any], Any] = middle
     last: Callable[..., Any] = last
+
+    def whole(self, x: Any) -> Any:
+        """Run the diamond as plain calls.
+
+        >>> Steps().whole(1)
+        24
+        """
+        a = self.first(x)
+        return self.last(*[self.middle(a) for _ in range(8)])
+
+    def workflow(self) -> tr.Workflow[[Any], Any]:
+        """Return the diamond as a workflow, its functions as steps."""
+        steps = Steps(tr.step(self.first), tr.step(self.middle), tr.step(self.last))
+
+        @tr.workflow
+        def diamond(x: Any) -> Any:
+            return steps.whole(x)
+
+        return diamond
 
 
 class Diamond:
