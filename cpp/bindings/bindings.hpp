@@ -88,5 +88,6 @@ void bind_awaiting(PyObject* module);
 void bind_runtime(PyObject* module);
 void bind_executor(PyObject* module);
 void bind_native(PyObject* module);
+void bind_activity(PyObject* module);
 
 }  // namespace tailrace::bindings

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "activity.hpp"
 #include "awaiting.hpp"
 #include "context.hpp"
 #include "frame.hpp"
@@ -54,6 +55,7 @@ void after_fork() {
   ++fork_epoch;
   keep_own_frames();
   find_main_thread();
+  activity.after_fork();
 }
 
 void log_callback_error(PyObject* future) {
@@ -270,7 +272,7 @@ PyObject* submit_task(RuntimeObject* runtime, PyObject* const* args, Py_ssize_t 
   f->nested = nested;
   f->driven = runtime->is_virtual;
   f->counted = true;
-  ++runtime->state->live;
+  live_begun(runtime);
   if (runtime->debug) return run_task(f, nullptr, "caller"), reinterpret_cast<PyObject*>(f);
   Py_INCREF(f);
   runtime->scheduler().push_gated(&f->item);

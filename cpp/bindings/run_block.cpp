@@ -154,7 +154,7 @@ RunBlock* open_block(PlanObject* plan, RuntimeObject* runtime, PyObject* args, l
   block->next = runtime->state->first_run;
   if (block->next != nullptr) block->next->previous = block;
   runtime->state->first_run = block;
-  ++runtime->state->live;
+  live_begun(runtime);
   block->run.open(references + 1);
 
   if (deadline_s >= 0) block->deadline_ns = base::after_s(block->started_ns, deadline_s);

@@ -1,5 +1,6 @@
 #include "runtime.hpp"
 
+#include "activity.hpp"
 #include "run_block.hpp"
 #include "token.hpp"
 
@@ -55,8 +56,14 @@ void count_end(RuntimeObject* runtime, base::Outcome outcome, bool nested) {
   --ledger.in_flight;
 }
 
+void live_begun(RuntimeObject* runtime) {
+  ++runtime->state->live;
+  activity.begin();
+}
+
 void live_ended(RuntimeObject* runtime) {
   RuntimeState& state = *runtime->state;
+  activity.end();
   if (--state.live != 0) return;
   state.quiet.fetch_add(1, base::release);  // [Y1] release: what there was to do is done. Pairs with [Y2].
   if (state.drainers > 0) base::StdAtomics::unpark(state.quiet, INT32_MAX);

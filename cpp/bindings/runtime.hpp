@@ -79,6 +79,7 @@ bool inside_step_of(RuntimeObject* runtime) noexcept;
 // is not counted as root: `*nested` says so, and it is never refused for being too much.
 bool admit(RuntimeObject* runtime, bool* nested);
 void count_end(RuntimeObject* runtime, base::Outcome outcome, bool nested);
+void live_begun(RuntimeObject* runtime);
 void live_ended(RuntimeObject* runtime);
 
 // Drives a virtual runtime until `done()` or `limit_ns`; false with an exception set (Stalled, KeyboardInterrupt).

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from tailrace.errors import TailraceError as TailraceError
     from tailrace.errors import WorkflowError as WorkflowError
     from tailrace.executor import Executor as Executor
+    from tailrace.garbage import GCGuard as GCGuard
+    from tailrace.garbage import gc_guard as gc_guard
     from tailrace.native import NativeStep as NativeStep
     from tailrace.native import native_step as native_step
     from tailrace.priority import Priority as Priority
@@ -93,6 +95,8 @@ _HOME = {
     "TailraceError": "errors",
     "WorkflowError": "errors",
     "Executor": "executor",
+    "GCGuard": "garbage",
+    "gc_guard": "garbage",
     "Priority": "priority",
     "StepRecord": "run",
     "Runtime": "runtime",

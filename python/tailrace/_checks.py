@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_choice", "check_count", "check_seconds"]
+__all__ = ["check_bool", "check_choice", "check_count", "check_seconds"]
+
+
+def check_bool(where: str, name: str, value: object) -> None:
+    """Raise unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
 
 
 def check_choice(where: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -37,6 +37,22 @@ def set_hooks(
 def current_runtime() -> RuntimeCore | None:
     """Return the runtime of the step that runs on this thread, or None."""
 
+def in_flight() -> int:
+    """Return how many runs and tasks all runtimes of the process have in flight."""
+
+def work_begun() -> int:
+    """Return how many runs and tasks ever began in this process."""
+
+def wait_idle(seen: int, quiet_s: float, limit_s: float, /) -> bool:
+    """Sleep until work has begun since `seen` and none has been in flight for `quiet_s`: then True.
+
+    False after `limit_s` seconds of work, or a nudge. For one thread at a time. Any `seen` that is not the
+    count of work begun so far stands for work that has come.
+    """
+
+def nudge_idle() -> None:
+    """Make the `wait_idle` that sleeps, or the next one, return."""
+
 def after_fork() -> None:
     """In the child of a fork: forget what belonged to other threads."""
 

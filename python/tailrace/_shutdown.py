@@ -15,11 +15,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 from tailrace._core import after_fork
 
-__all__ = ["forget", "is_exiting", "on_fork", "remember", "remember_executor"]
+__all__ = ["executors", "forget", "is_exiting", "on_fork", "remember", "remember_executor"]
+
+T = TypeVar("T")
 
 EXIT_TIMEOUT_S = 1.2
 _SLICE_S = 0.05
@@ -81,9 +83,18 @@ def is_exiting() -> bool:
 
 def live() -> list[Closable]:
     """Return what is open now."""
+    return _listed(_Process.live)
+
+
+def executors() -> list[Finishing]:
+    """Return the executors that are open now."""
+    return _listed(_Process.executors)
+
+
+def _listed(things: weakref.WeakSet[T]) -> list[T]:
     while True:
         try:
-            return list(_Process.live)
+            return list(things)
         except RuntimeError:  # another thread has changed it meanwhile
             continue
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tailrace import _blas, _cpus, _hooks, _reports, _shutdown
-from tailrace._checks import check_choice, check_count, check_seconds
+from tailrace._checks import check_bool, check_choice, check_count, check_seconds
 from tailrace._core import RuntimeCore, current_runtime
 from tailrace.errors import RuntimeClosed
 
@@ -259,8 +259,7 @@ def _affinity_of(affinity: object) -> Literal["cores"] | tuple[int, ...] | None:
 
 
 def _check_debug(debug: object, clock: object) -> None:
-    if not isinstance(debug, bool):
-        raise TypeError(f"Runtime: debug must be True or False, got {debug!r}")
+    check_bool("Runtime", "debug", debug)
     if debug and clock is not None:
         raise ValueError(
             "Runtime: debug=True and a clock exclude each other: with a clock all steps run on the calling "

@@ -159,13 +159,26 @@ def all_works() -> list[Work]:
         diamonds,
         executors,
         fans,
+        gc_pauses,
         matmuls,
         parallel_python,
         sleeps,
         submits,
     )
 
-    groups = (submits, executors, diamonds, matmuls, fans, awaits, cfuncs, sleeps, convoys, parallel_python)
+    groups = (
+        submits,
+        executors,
+        diamonds,
+        matmuls,
+        fans,
+        awaits,
+        cfuncs,
+        sleeps,
+        convoys,
+        gc_pauses,
+        parallel_python,
+    )
     return [work for group in groups for work in group.works()]
 
 
