@@ -2,9 +2,11 @@
 
     cmake --workflow --preset bench && python bench/report.py --native build/bench/bench/native
     pytest bench/python --benchmark-json py.json && python bench/report.py py.json --svg rows.svg
+    python bench/report.py --native build/bench/bench/native --only alloc_rss --png rss.png
 
 Inputs are files of rows (`tailrace bench --json`), pytest-benchmark's JSON, or lines that native benches have
-printed. With `--native` the executables are run first, engines in turn. Needs an installed tailrace.
+printed. With `--native` the executables are run first, engines in turn. `--png` draws what was measured over
+time, memory above all. Needs an installed tailrace; `--png` also `pip install "tailrace[plot]"`.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tailrace._bench import native, rows, timing
+from tailrace._bench import curves, native, rows, timing
 
 _BAR, _LINE, _LEFT = 360, 18, 420  # of the picture, in pixels
 
 
-def read(path: Path) -> list[rows.Row]:
-    """Return the rows of a file, whichever of the three kinds it is.
+def read(path: Path, over_time: native.Curves) -> list[rows.Row]:
+    """Return the rows of a file, whichever of the three kinds it is, and add its curves to `over_time`.
 
     Raises:
         ValueError: if it is none of them.
@@ -33,7 +35,7 @@ def read(path: Path) -> list[rows.Row]:
         given = json.loads(text)
     except json.JSONDecodeError:
         found: dict[str, rows.Row] = {}
-        native.add_lines(found, text)
+        native.add_lines(found, text, curves=over_time)
         return list(found.values())
     if isinstance(given, list):
         return [rows.row_from_json(row) for row in given]
@@ -60,6 +62,7 @@ def merge(several: Iterable[list[rows.Row]]) -> list[rows.Row]:
             raise ValueError(f"row {row.id} is given in {into.unit} and in {row.unit}")
         for engine, values in row.values.items():
             into.values.setdefault(engine, []).extend(values)
+        into.absent |= row.absent
     return [row for row in merged.values() if rows.US in row.values]
 
 
@@ -93,19 +96,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--native", type=Path, metavar="FOLDER", help="run the executables there first")
+    parser.add_argument("--only", metavar="WORKS", help="of the native ones, as in chain,submit")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
+    parser.add_argument("--png", type=Path, help="draw the curves; needs matplotlib")
     args = parser.parse_args(argv)
     if not args.files and args.native is None:
         parser.error("give files with figures, or --native FOLDER")
     progress = timing.Progress()
+    over_time: native.Curves = {}
     try:
-        several = [read(path) for path in args.files]
+        several = [read(path, over_time) for path in args.files]
         if args.native is not None:
-            several.append(native.measure(args.native, args.passes, progress))
+            measured = native.measure(args.native, args.passes, progress, only=args.only, curves=over_time)
+            several.append(measured)
         found = merge(several)
-    except (OSError, ValueError, native.CannotBuild) as error:
+        if args.png is not None:
+            curves.draw(over_time, args.png)
+    except (OSError, ValueError, native.CannotBuild, curves.CannotDraw) as error:
         progress.clear()
         print(f"report: {error}", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -27,6 +28,7 @@ namespace bench {
 struct Options {
   int passes = 5;
   double scale = 1.0;  // --scale 0.1 does a tenth of the work: for trying out, not for quoting
+  std::string input;  // --input FILE, for benches that read one
 };
 
 inline Options parse(int argc, char** argv) {
@@ -37,8 +39,10 @@ inline Options parse(int argc, char** argv) {
       options.passes = std::atoi(argv[i + 1]);
     } else if (has_value && std::strcmp(argv[i], "--scale") == 0) {
       options.scale = std::atof(argv[i + 1]);
+    } else if (has_value && std::strcmp(argv[i], "--input") == 0) {
+      options.input = argv[i + 1];
     } else {
-      std::fprintf(stderr, "usage: %s [--passes K] [--scale X]\n", argv[0]);
+      std::fprintf(stderr, "usage: %s [--passes K] [--scale X] [--input FILE]\n", argv[0]);
       std::exit(2);
     }
   }
@@ -75,6 +79,28 @@ inline void pin_this_thread([[maybe_unused]] int n) {
 #endif
 }
 
+// Keeps this thread on a core for a while; then it may use all that it could use before.
+class PinnedHere {
+ public:
+  explicit PinnedHere([[maybe_unused]] int n) {
+#ifdef __linux__
+    known_ = sched_getaffinity(0, sizeof(before_), &before_) == 0;
+#endif
+    pin_this_thread(n);
+  }
+  PinnedHere(const PinnedHere&) = delete;
+  PinnedHere& operator=(const PinnedHere&) = delete;
+#ifdef __linux__
+  ~PinnedHere() {
+    if (known_) pthread_setaffinity_np(pthread_self(), sizeof(before_), &before_);
+  }
+
+ private:
+  cpu_set_t before_{};
+  bool known_ = false;
+#endif
+};
+
 // A wrong answer is an error exit, not a footnote.
 inline void require(bool right, const char* what) {
   if (right) return;
@@ -86,6 +112,14 @@ class Samples {
  public:
   explicit Samples(std::size_t expected) { all_.reserve(expected); }
   void add(double sample) { all_.push_back(sample); }
+  void add_all(const Samples& others) { all_.insert(all_.end(), others.all_.begin(), others.all_.end()); }
+  std::size_t size() const noexcept { return all_.size(); }
+
+  Samples scaled(double by) const {
+    Samples result = *this;
+    for (double& sample : result.all_) sample *= by;
+    return result;
+  }
 
   // Nearest rank; `part` is 0 to 1.
   double at(double part) {

@@ -23,7 +23,8 @@ best pass; x is how many times better tailrace is than that rival (above 1: ahea
   tailrace bench --quick --native the Python rows, then the native ones
   tailrace bench native           only the native rows: builds the shipped C++ benches against the
                                   installed library, in a cache folder; needs a C++20 compiler and
-                                  the extra tailrace[bench]
+                                  the extra tailrace[bench]; the memory rows (alloc_...) also run
+                                  with mimalloc, jemalloc and tcmalloc, where they are installed
 """
 
 

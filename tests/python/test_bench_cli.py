@@ -92,7 +92,7 @@ def test_native_without_a_compiler_says_what_to_install(monkeypatch, tmp_path, c
 def test_an_unknown_native_work_is_refused_before_anything_is_built(capsys):
     with pytest.raises(SystemExit):
         bench_cli.main(["native", "--only", "fib"])
-    assert "no native work is called 'fib'; there are chain, diamond" in capsys.readouterr().err
+    assert "no native work is called 'fib'; there are alloc_buffer, alloc_cross" in capsys.readouterr().err
 
 
 def test_the_cache_folder_follows_xdg_and_the_version(monkeypatch, tmp_path):

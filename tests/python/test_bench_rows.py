@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tailrace._bench import native, rows, timing
+from tailrace._bench import alloc_rows, curves, native, rows, timing
 from tailrace._bench.rows import Row
 
 KEYS = {"id", "work", "tailrace", "rivals", "unit", "ratio_to_best"}
@@ -85,3 +85,82 @@ def test_rows_are_chosen_by_name_with_their_variants():
     assert [work.id for work in timing.chosen(works, "P1")] == ["P1", "P1.cold"]
     with pytest.raises(ValueError, match=r"no row is called 'P2'; there are P1, P1\.cold, P15"):
         timing.chosen(works, "P2")
+
+
+LINE = '{"work": "alloc_buffer.one.1m.t1", "engine": "%s", "unit": "ns", "value": %s}\n'
+CURVE = '{"curve": "alloc_rss.rss.t1", "engine": "%s", "unit": "MiB", "points": [[0.0, 1.0], [0.02, 9.5]]}\n'
+
+
+def test_what_stands_in_for_malloc_is_named_by_who_preloaded_it():
+    found = {}
+    native.add_lines(found, LINE % ("tailrace", 10.0) + LINE % ("malloc", 900.0))
+    native.add_lines(found, LINE % ("mimalloc", 200.0), instead="mimalloc3")
+    assert found["M3.one.1m.t1"].values == {"tailrace": [10.0], "malloc": [900.0], "mimalloc3": [200.0]}
+
+
+def test_a_preload_that_did_not_take_is_an_error_and_no_figure():
+    with pytest.raises(
+        native.CannotBuild, match="jemalloc was preloaded, and malloc is still the C library's"
+    ):
+        native.add_lines({}, LINE % ("malloc", 900.0), instead="jemalloc")
+
+
+def test_a_rival_that_is_not_installed_is_shown_as_absent():
+    found = {}
+    native.add_lines(found, LINE % ("tailrace", 10.0))
+    native.mark_absent(found, LINE % ("malloc", 900.0) + CURVE % "malloc", "jemalloc")
+    [row] = found.values()
+    assert row.rivals() == []
+    assert rows.table([row]).splitlines()[-1].split() == ["jemalloc", "absent"]
+
+
+def test_curves_are_kept_apart_from_figures():
+    found, curves = {}, {}
+    native.add_lines(found, CURVE % "malloc", instead=None, curves=curves)
+    native.add_lines(found, CURVE % "jemalloc", instead="jemalloc", curves=curves)
+    assert found == {}
+    assert curves == {
+        "alloc_rss.rss.t1": {"malloc": [[0.0, 1.0], [0.02, 9.5]], "jemalloc": [[0.0, 1.0], [0.02, 9.5]]}
+    }
+
+
+def test_libraries_to_preload_can_be_given_by_name_and_path(monkeypatch):
+    monkeypatch.setattr(alloc_rows, "find_library", lambda name: f"lib{name}.so" if "je" in name else None)
+    monkeypatch.setattr(alloc_rows.sys, "platform", "linux")
+    monkeypatch.setenv(alloc_rows.PRELOAD_VARIABLE, "snmalloc=x/libsn.so")
+    assert alloc_rows.preloads() == {
+        "mimalloc": None,
+        "jemalloc": "libjemalloc.so",
+        "tcmalloc": None,
+        "snmalloc": "x/libsn.so",
+    }
+    monkeypatch.setenv(alloc_rows.PRELOAD_VARIABLE, "snmalloc")
+    with pytest.raises(ValueError, match='must be "name=path,name=path"'):
+        alloc_rows.preloads()
+
+
+def test_every_memory_row_has_a_title_of_its_own():
+    titles = [title for _, title in alloc_rows.ROWS.values()]
+    assert len(alloc_rows.ROWS) == len({row for row, _ in alloc_rows.ROWS.values()})
+    assert all(
+        row.startswith(("M1.", "M2.", "M3.", "M4.", "M7.", "M8.")) for row, _ in alloc_rows.ROWS.values()
+    )
+    assert all(titles)
+
+
+def test_nothing_measured_over_time_is_nothing_to_draw(tmp_path):
+    with pytest.raises(curves.CannotDraw, match="alloc_rss"):
+        curves.draw({}, tmp_path / "x.png")
+
+
+def test_a_picture_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(curves.util, "find_spec", lambda _name: None)
+    with pytest.raises(curves.CannotDraw, match=r"tailrace\[plot\]"):
+        curves.draw({"w": {"malloc": [(0.0, 1.0)]}}, tmp_path / "x.png")
+
+
+def test_curves_become_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "x.png"
+    curves.draw({"w": {"malloc": [(0.0, 1.0), (1.0, 5.0)], "tailrace": [(0.0, 1.0), (1.0, 2.0)]}}, path)
+    assert path.read_bytes().startswith(b"\x89PNG")

@@ -8,10 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from tailrace._bench import alloc_rows
 from tailrace._bench.rows import PLAIN, US, Row
+
+# What is measured over time -> its engines -> points of seconds and value.
+Curves = dict[str, dict[str, list[tuple[float, float]]]]
 
 # What an executable calls its work -> the row in the goals, its title.
 ROWS = {
@@ -58,8 +63,9 @@ ROWS = {
     "timers.fire.100k": ("timers.fire.100k", "arm and fire in virtual time, 100,000 standing"),
     "idle": ("N11", "5 s alive with nothing to do"),
     "trickle": ("N11.trickle", "one task a millisecond, CPU of the process"),
+    **alloc_rows.ROWS,
 }
-_ONCE = ("idle",)  # five seconds a pass, and no noise worth more
+_ONCE = ("idle", "alloc_rss")  # many seconds a pass, and no noise worth more
 _EXTRA = 'pip install "tailrace[bench]"'
 _TIME_LIMIT_S = 300
 
@@ -148,8 +154,8 @@ def build(progress: Callable[[str], object]) -> Path:
     return where
 
 
-def _run(command: Sequence[str]) -> str:
-    environment = os.environ | {"PATH": search_path()}
+def _run(command: Sequence[str], **more: str) -> str:
+    environment = os.environ | {"PATH": search_path()} | more
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment, timeout=_TIME_LIMIT_S
@@ -185,34 +191,82 @@ def measure(
     *,
     only: str | None = None,
     scale: float = 1.0,
+    curves: Curves | None = None,
 ) -> list[Row]:
     """Run every engine once per pass, in turn, and return the rows.
+
+    What calls malloc runs again with each allocator that can be put in its place; one that is not installed
+    is marked as absent.
 
     Args:
         folder: where the executables are.
         passes: turns; each is a process of its own.
         only: workloads as in "chain,submit"; all for None.
         scale: part of the work to do, 0 to 1.
+        curves: takes those of the last pass.
 
     Raises:
-        CannotBuild: if an engine fails, which a wrong answer does.
+        CannotBuild: if an engine fails, which a wrong answer does, or the preloads are named wrongly.
     """
     rows: dict[str, Row] = {}
+    try:
+        instead = alloc_rows.preloads()
+    except ValueError as error:
+        raise CannotBuild(str(error)) from error
     for workload, paths in executables(folder).items():
         if only is not None and workload not in only.split(","):
             continue
         turns = 1 if workload in _ONCE else passes
         for turn in range(1, turns + 1):
             for path in paths:
+                command = [str(path), "--passes", "1", "--scale", str(scale)]
                 progress(f"{workload}: pass {turn} of {turns}, {path.name}")
-                add_lines(rows, _run([str(path), "--passes", "1", "--scale", str(scale)]))
+                lines = _run(command)
+                add_lines(rows, lines, curves=curves)
+                if not path.name.endswith(f"-{alloc_rows.MALLOC}"):
+                    continue
+                for name, library in instead.items():
+                    if library is None:
+                        mark_absent(rows, lines, name)
+                        continue
+                    progress(f"{workload}: pass {turn} of {turns}, {path.name} with {name}")
+                    add_lines(rows, _run(command, LD_PRELOAD=library), instead=name, curves=curves)
     return [row for row in rows.values() if US in row.values]
 
 
-def add_lines(rows: dict[str, Row], lines: str) -> None:
-    """Add the lines of JSON that an executable has printed to the rows of their works."""
+def add_lines(
+    rows: dict[str, Row], lines: str, *, instead: str | None = None, curves: Curves | None = None
+) -> None:
+    """Add the lines of JSON that an executable has printed to the rows of their works.
+
+    Args:
+        instead: the name of what was put in malloc's place.
+        curves: takes the lines that are curves; they are dropped for None.
+
+    Raises:
+        CannotBuild: if malloc is still the C library's.
+    """
     for line in lines.splitlines():
         given = json.loads(line)
-        name, title = ROWS.get(given["work"], (given["work"], given["work"]))
-        row = rows.setdefault(name, Row(name, title, given["unit"]))
-        row.add(PLAIN if given["engine"] == "serial" else given["engine"], given["value"])
+        engine = PLAIN if given["engine"] == "serial" else given["engine"]
+        if instead is not None:
+            if engine == alloc_rows.MALLOC:
+                raise CannotBuild(f"{instead} was preloaded, and malloc is still the C library's")
+            engine = instead
+        if "curve" in given:
+            if curves is not None:
+                curves.setdefault(given["curve"], {})[engine] = given["points"]
+        else:
+            _row_of(rows, given).add(engine, given["value"])
+
+
+def mark_absent(rows: dict[str, Row], lines: str, engine: str) -> None:
+    """Note in the rows of these lines that `engine` is not installed."""
+    for given in map(json.loads, lines.splitlines()):
+        if "work" in given:
+            _row_of(rows, given).absent.add(engine)
+
+
+def _row_of(rows: dict[str, Row], given: Mapping[str, Any]) -> Row:
+    name, title = ROWS.get(given["work"], (given["work"], given["work"]))
+    return rows.setdefault(name, Row(name, title, given["unit"]))

@@ -24,6 +24,7 @@ class Row:
         work: what is done.
         unit: a time, where lower is better, or a rate that ends in "/s", where higher is.
         values: one value per pass, per engine.
+        absent: rivals that are not installed here.
 
     >>> row = Row("P1", "submit", "us", {"tailrace": [0.5, 0.4, 0.6], "pool": [20.0, 25.0, 30.0]})
     >>> row.ratio_to("pool"), row.best_rival()
@@ -34,6 +35,7 @@ class Row:
     work: str
     unit: str
     values: dict[str, list[float]] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
     @property
     def higher_is_better(self) -> bool:
@@ -114,6 +116,7 @@ def table(rows: Sequence[Row]) -> str:
                 [*first, engine, shown(row.median(engine)), shown(row.best(engine)), row.unit, ratio]
             )
             first = ["", ""]
+        lines += [["", "", engine, "absent", "", "", ""] for engine in sorted(row.absent)]
     width = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     right = {3, 4, 6}
     return "\n".join(

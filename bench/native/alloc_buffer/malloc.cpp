@@ -1,0 +1,5 @@
+#include "alloc/malloc.hpp"
+
+#include "workload.hpp"
+
+int main(int argc, char** argv) { bench::alloc_buffer::measure<bench::alloc::Malloc>(bench::parse(argc, argv)); }

@@ -1,0 +1,8 @@
+#include "alloc/nothing.hpp"
+
+#include "workload.hpp"
+
+int main(int argc, char** argv) {
+  const bench::Options options = bench::parse(argc, argv);
+  for (int pass = 0; pass < options.passes; ++pass) bench::alloc_tail::measure_hits<bench::alloc::Nothing>(options);
+}
