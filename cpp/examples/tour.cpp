@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <memory_resource>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -263,6 +264,16 @@ void timers() {
   require(!never.rang && !scheduler.cancel(soon), "one that has fired cannot");
 }
 
+void memory() {
+  tailrace::MemoryPool pool{{.limit_bytes = 256 << 20}};
+  void* frame = pool.allocate(4 << 20);                        // throws tailrace::PoolExhausted, a std::bad_alloc
+  pool.deallocate(frame);                                      // from any thread
+  std::pmr::vector<float> row{pool.resource()};                // the standard's interface
+  const tailrace::PoolStatistics now = pool.statistics();      // used, cached, retained, committed, hit_ratio ...
+  row.resize(1000);
+  require(now.used_bytes == 0 && pool.statistics().used_bytes >= 4000, "a pool counts what is used");
+}
+
 void stopping() {
   const tailrace::Plan plan = patient_plan();
   tailrace::Scheduler scheduler{{.workers = 1}};
@@ -350,6 +361,7 @@ int main() {
   gates();
   raised_items();
   timers();
+  memory();
   stopping();
   virtual_time();
   options_out_of_range();

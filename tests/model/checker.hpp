@@ -154,6 +154,7 @@ struct ModelAtomics {
   using atomic = Atomic<T>;
 
   static void pause() { Explorer::current()->pause(); }
+  static void yield() { Explorer::current()->pause(); }
 
   static std::int64_t now_ns() { return 0; }
   static void keep_order() {}  // the checker never moves an access of its own accord

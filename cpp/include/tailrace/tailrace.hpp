@@ -12,6 +12,7 @@
 #include "tailrace/flow/run_handle.hpp"
 #include "tailrace/flow/runner.hpp"
 #include "tailrace/flow/step.hpp"
+#include "tailrace/pool/memory_pool.hpp"
 #include "tailrace/sched/cancel.hpp"
 #include "tailrace/sched/fork_join.hpp"
 #include "tailrace/sched/item.hpp"
@@ -58,6 +59,13 @@ using sched::parallel_for;
 using sched::parallel_reduce;
 using sched::Place;
 using sched::TaskGroup;
+
+// Memory.
+using pool::HugePages;
+using pool::MemoryPool;
+using pool::PoolExhausted;
+using pool::PoolOptions;
+using pool::PoolStatistics;
 
 // Plans and runs.
 using base::Outcome;

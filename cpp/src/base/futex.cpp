@@ -1,5 +1,6 @@
 #include "tailrace/base/futex.hpp"
 
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,8 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::int64_t 
 int futex_wake(const std::uint32_t* word, int count) noexcept {
   return static_cast<int>(syscall(SYS_futex, word, kFutexWakePrivate, count, nullptr, nullptr, 0));
 }
+
+void yield_core() noexcept { sched_yield(); }
 
 void sleep_on_time() noexcept { prctl(PR_SET_TIMERSLACK, 1); }
 

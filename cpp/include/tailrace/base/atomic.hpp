@@ -40,6 +40,7 @@ struct StdAtomics {
   using atomic = std::atomic<T>;
 
   static void pause() noexcept { base::pause(); }
+  static void yield() noexcept { yield_core(); }
 
   // The light side of a membarrier: the compiler keeps what is above it above; the processor need not.
   static void keep_order() noexcept { asm volatile("" ::: "memory"); }

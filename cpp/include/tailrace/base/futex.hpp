@@ -15,6 +15,9 @@ void futex_wait(const std::uint32_t* word, std::uint32_t expected, std::int64_t 
 // Wakes up to `count` threads that sleep on `word`; returns how many there were.
 int futex_wake(const std::uint32_t* word, int count) noexcept;
 
+// Lets another thread have this core.
+void yield_core() noexcept;
+
 // From now on this thread's timed sleeps end on time: the kernel else lets them run over by 50 us, to save wakes.
 void sleep_on_time() noexcept;
 

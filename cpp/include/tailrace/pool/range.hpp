@@ -1,0 +1,100 @@
+// range.hpp -- the address space of one pool: which slices are taken, which may be resident, since when one is free.
+//
+// What      `take` a run of slices within the budget, `give` it back; `purge` gives free slices back to the system.
+// Why       Reserved once, so a limit is never missed because two pieces do not touch; committed when used, so a pool costs
+//           what it uses; book-keeping in a mapping of its own.
+// How       A slice that may be resident is *dirty* and charged to the budget, whether taken or free. With huge pages one
+//           touch makes a whole unit of 2 MiB resident, so the unit is charged. A taker prefers dirty slices. Who purges
+//           claims the run first, so nobody gets a page that is about to vanish.
+// Threads   All members: any thread.
+// Checked   tests/cpp/pool/test_range.cpp, tests/stress/pool.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "tailrace/base/atomic.hpp"
+#include "tailrace/pool/budget.hpp"
+#include "tailrace/pool/size_class.hpp"
+#include "tailrace/pool/slab.hpp"
+#include "tailrace/pool/slice_bitmap.hpp"
+
+namespace tailrace::pool {
+
+class Range {
+ public:
+  // Reserves room for twice `limit_bytes`, a multiple of `kSliceBytes` (of a unit with huge pages). Throws std::bad_alloc.
+  Range(std::size_t limit_bytes, bool huge_pages);
+  ~Range();
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+  // The first of `n` slices, committed; kNone: no gap, or the budget is used up.
+  std::size_t take(std::size_t n) noexcept;
+  // `freed_ns`: since when it is unused.
+  void give(std::size_t first, std::size_t n, std::int64_t freed_ns) noexcept;
+
+  // Gives free memory unused since before `before_ns` back to the system, whole units first, single slices only if
+  // unused since before `slices_before_ns`, until at most `keep_bytes` are committed. Returns how much went back.
+  std::size_t purge(std::int64_t before_ns, std::int64_t slices_before_ns, std::size_t keep_bytes) noexcept;
+  // Makes free memory dirty, up to `bytes` committed; with its pages if `prefault`. Returns what is committed.
+  std::size_t commit(std::size_t bytes, std::int64_t now_ns, bool prefault) noexcept;
+
+  bool contains(const void* pointer) const noexcept { return offset(pointer) < bytes_; }
+  std::size_t offset(const void* pointer) const noexcept {
+    return reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(base_);
+  }
+  std::byte* at(std::size_t slice) const noexcept { return base_ + slice * kSliceBytes; }
+  const LiveMarks& live() const noexcept { return live_; }
+
+  // The descriptor and the class of the run that a live block belongs to; set by `describe` before the run is used.
+  Slab& slab_of(std::size_t offset) const noexcept { return slabs_[heads_[offset >> kSliceShift]]; }
+  std::size_t class_at(std::size_t offset) const noexcept { return classes_[offset >> kSliceShift]; }
+  Slab& describe(std::size_t first, std::size_t n, std::size_t size_class) noexcept;
+
+  Budget& budget() noexcept { return budget_; }
+  const Budget& budget() const noexcept { return budget_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+  std::size_t taken_bytes() const noexcept { return taken_bytes_.load(base::relaxed); }
+  std::size_t committed_bytes() const noexcept { return dirty_bytes_.load(base::relaxed); }
+  std::uint64_t purges() const noexcept { return purges_.load(base::relaxed); }
+  std::uint64_t purged_bytes() const noexcept { return purged_bytes_.load(base::relaxed); }
+  struct Gaps {
+    std::size_t largest_bytes = 0;
+    std::size_t total_bytes = 0;
+  };
+  Gaps gaps() const noexcept;
+  // In a forked child: claims that other threads were in the middle of stay as they are.
+  void after_fork() noexcept { taken_.forget_claims(); }
+
+ private:
+  using Word = base::atomic<std::uint64_t>;
+
+  bool open(std::size_t first, std::size_t n) noexcept;
+  bool dirty(std::size_t first, std::size_t n) noexcept;
+  std::size_t clean(std::size_t first, std::size_t n) noexcept;
+  std::size_t purge_run(std::size_t first, std::size_t n) noexcept;
+
+  const std::size_t grain_;  // slices that become resident together
+  std::size_t bytes_ = 0;
+  std::byte* base_ = nullptr;
+  std::byte* books_ = nullptr;  // the mapping of all that follows
+  std::size_t books_bytes_ = 0;
+  LiveMarks live_{nullptr, nullptr};
+  Slab* slabs_ = nullptr;
+  std::uint32_t* heads_ = nullptr;  // of each slice in which blocks begin: the first slice of its run
+  std::uint8_t* classes_ = nullptr;  // of each such slice
+  Word* dirty_words_ = nullptr;
+  base::atomic<std::int64_t>* freed_ns_ = nullptr;  // of each unit; relaxed, all: an age, not a protocol
+  base::atomic<bool>* open_ = nullptr;  // of each 64 MiB: readable and writable
+  SliceBitmap<> taken_;
+  Budget budget_;
+  // relaxed (all): counts for statistics.
+  base::atomic<std::size_t> taken_bytes_{0};
+  base::atomic<std::size_t> dirty_bytes_{0};
+  base::atomic<std::uint64_t> purges_{0};
+  base::atomic<std::uint64_t> purged_bytes_{0};
+};
+
+}  // namespace tailrace::pool

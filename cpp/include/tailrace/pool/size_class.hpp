@@ -1,0 +1,92 @@
+// size_class.hpp -- how large the block is that an allocation gets.
+//
+// What      Classes every 16 bytes up to 128, then four for each doubling: up to 64 KiB cut from slabs, beyond that runs of
+//           whole slices. Above 64 MiB a run has just the slices that it needs.
+// Why       At most a fifth is lost to rounding, and a class is found by a table or three instructions.
+// Threads   Pure functions.
+// Checked   tests/cpp/pool/test_size_class.cpp, for every size up to 128 MiB that could be told apart.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace tailrace::pool {
+
+inline constexpr std::size_t kSliceShift = 16;
+inline constexpr std::size_t kSliceBytes = std::size_t{1} << kSliceShift;
+inline constexpr std::size_t kUnitSlices = 32;  // a huge page, and the grain of what is committed and given back
+inline constexpr std::size_t kUnitBytes = kUnitSlices * kSliceBytes;
+
+inline constexpr std::size_t kSlabClasses = 44;  // 16 B ... 64 KiB
+inline constexpr std::size_t kRunClasses = 35;  // 2 ... 1024 slices
+inline constexpr std::size_t kHugeClass = kSlabClasses + kRunClasses;
+inline constexpr std::size_t kClasses = kHugeClass + 1;
+inline constexpr std::size_t kMaxSlabBlock = kSliceBytes;
+inline constexpr std::size_t kMaxRunSlices = 1024;
+inline constexpr std::size_t kTableBytes = 1024;
+
+constexpr std::size_t slices_for(std::size_t bytes) noexcept { return (bytes + kSliceBytes - 1) >> kSliceShift; }
+
+namespace detail {
+
+// Four classes for each doubling of `first`, numbered from 0: the one that holds `n` > first; `first` is a power of two.
+constexpr std::size_t quarter_step(std::size_t n, std::size_t first) noexcept {
+  const auto log = static_cast<std::size_t>(std::bit_width(n - 1) - 1);
+  const auto log_first = static_cast<std::size_t>(std::bit_width(first) - 1);
+  return (log - log_first) * 4 + (((n - 1) >> (log - 2)) & 3);
+}
+
+constexpr std::size_t quarter_size(std::size_t step, std::size_t first) noexcept {
+  return ((5 + step % 4) << (step / 4)) * (first / 4);
+}
+
+constexpr std::size_t slab_class(std::size_t bytes) noexcept {
+  return bytes <= 128 ? (bytes + 15) / 16 - (bytes != 0 ? 1 : 0) : 8 + quarter_step(bytes, 128);
+}
+
+inline constexpr auto kSmallTable = [] {
+  std::array<std::uint8_t, kTableBytes / 16 + 1> table{};
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<std::uint8_t>(slab_class(i * 16));
+  return table;
+}();
+
+}  // namespace detail
+
+constexpr std::size_t class_of(std::size_t bytes) noexcept {
+  if (bytes <= kTableBytes) return detail::kSmallTable[(bytes + 15) / 16];
+  if (bytes <= kMaxSlabBlock) return detail::slab_class(bytes);
+  const std::size_t slices = slices_for(bytes);
+  if (slices > kMaxRunSlices) return kHugeClass;
+  return kSlabClasses + (slices <= 4 ? slices - 2 : 3 + detail::quarter_step(slices, 4));
+}
+
+// Slices of a run of this class.
+constexpr std::size_t run_slices(std::size_t size_class) noexcept {
+  const std::size_t run = size_class - kSlabClasses;
+  return run < 3 ? run + 2 : detail::quarter_size(run - 3, 4);
+}
+
+// What a block of this class holds; of the huge class, which has no size of its own, 0.
+constexpr std::size_t class_bytes(std::size_t size_class) noexcept {
+  if (size_class < 8) return (size_class + 1) * 16;
+  if (size_class < kSlabClasses) return detail::quarter_size(size_class - 8, 128);
+  return size_class == kHugeClass ? 0 : run_slices(size_class) * kSliceBytes;
+}
+
+// Slices of a slab of this class: long enough that little is left over at its end.
+constexpr std::size_t slab_slices(std::size_t size_class) noexcept {
+  return class_bytes(size_class) <= kSliceBytes / 8 ? 1 : 4;
+}
+
+// The class of the smallest block that holds `bytes` and begins at a multiple of `alignment`, a power of two from 16 on. A
+// class that holds a multiple of the alignment is one: from four times the alignment on the classes are that far apart, and
+// one, two and three times are classes. A slice begins at a multiple of its size, a run of whole units at one of a unit.
+constexpr std::size_t class_of(std::size_t bytes, std::size_t alignment) noexcept {
+  if (__builtin_expect(alignment > kSliceBytes, 0)) alignment = kUnitBytes;
+  if (__builtin_expect(bytes == 0, 0)) bytes = 1;
+  return class_of((bytes + alignment - 1) & ~(alignment - 1));
+}
+
+}  // namespace tailrace::pool

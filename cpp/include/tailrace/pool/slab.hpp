@@ -1,0 +1,59 @@
+// slab.hpp -- what is known of a run of slices: a slab that is cut into small blocks, or one large block.
+//
+// What      The descriptor, which stands outside of the memory it describes; one mark for each 16 bytes of the range, set
+//           where a live block begins.
+// Why       A write past a block's end spoils no book-keeping. A pointer freed twice, or that never was a block, is seen by
+//           its mark before anything is believed about it. A byte, not a bit: neighbours have different writers.
+// Threads   A slab's free list and counts: who holds its owner's cache. Class, size, owner: fixed while a block of it lives,
+//           so whoever has a block may read them. A mark: who has the block.
+// Checked   tests/cpp/pool/test_faults.cpp, tests/stress/pool.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tailrace/base/atomic.hpp"
+#include "tailrace/base/cache_line.hpp"
+#include "tailrace/pool/remote_frees.hpp"
+#include "tailrace/pool/size_class.hpp"
+
+namespace tailrace::pool {
+
+class ThreadCache;
+
+struct alignas(base::kCacheLine) Slab {
+  FreeBlock* free = nullptr;
+  std::uint32_t used = 0;  // blocks given out, also those on their way back
+  std::uint32_t carved = 0;  // blocks that were ever free; the rest has not been touched
+  std::uint32_t capacity = 0;
+  std::uint32_t block_bytes = 0;
+  std::uint32_t size_class = 0;
+  std::uint32_t slices = 0;
+  ThreadCache* owner = nullptr;
+  Slab* next = nullptr;  // among the bin's slabs that have free blocks
+  Slab* previous = nullptr;
+  std::byte* memory = nullptr;
+};
+
+// Asked by address: the table begins where the mark of address 0 would be.
+class LiveMarks {
+ public:
+  using Mark = base::atomic<std::uint8_t>;
+  static constexpr std::size_t kGranule = 16;
+
+  LiveMarks(Mark* marks, const void* range) noexcept
+      : origin_{reinterpret_cast<std::uintptr_t>(marks) - reinterpret_cast<std::uintptr_t>(range) / kGranule} {}
+
+  // relaxed (all): a mark has one writer at a time, and what it guards travels with the block.
+  bool test(const void* block) const noexcept { return mark(block).load(base::relaxed) != 0; }
+  void set(const void* block) const noexcept { mark(block).store(1, base::relaxed); }
+  void clear(const void* block) const noexcept { mark(block).store(0, base::relaxed); }
+
+ private:
+  Mark& mark(const void* block) const noexcept {
+    return *reinterpret_cast<Mark*>(origin_ + reinterpret_cast<std::uintptr_t>(block) / kGranule);
+  }
+  std::uintptr_t origin_;
+};
+
+}  // namespace tailrace::pool

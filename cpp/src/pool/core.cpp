@@ -1,0 +1,247 @@
+#include "tailrace/pool/core.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "tailrace/base/check.hpp"
+#include "tailrace/base/membarrier.hpp"
+#include "tailrace/pool/purge.hpp"
+
+namespace tailrace::pool {
+
+namespace {
+
+constexpr int kPatience = 500;  // looks at a cache whose owner is inside, most of them yields
+constexpr std::size_t kHugePagesFrom = std::size_t{8} << 20;
+
+std::uint64_t next_id() noexcept {
+  static base::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, base::relaxed) + 1;  // relaxed: a number of its own is all that is asked
+}
+
+bool wants_huge_pages(const PoolOptions& options) noexcept {
+  return options.huge_pages == HugePages::kAutomatic && options.limit_bytes >= kHugePagesFrom;
+}
+
+PoolOptions rounded(PoolOptions options) {
+  const std::size_t grain = wants_huge_pages(options) ? kUnitBytes : kSliceBytes;
+  options.limit_bytes = (options.limit_bytes + grain - 1) / grain * grain;
+  return options;
+}
+
+}  // namespace
+
+Core::Core(const PoolOptions& options)
+    : id_{next_id()},
+      key_{id_},
+      free_key_{id_},
+      range_{rounded(options).limit_bytes, wants_huge_pages(options)},
+      options_{rounded(options)},
+      central_{options_.cache_bytes / 2},
+      purge_rests_{!options_.clock->is_virtual() && options_.decay_ns >= 0},
+      stray_{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()} {
+  set_free_key();
+}
+
+Core::~Core() {
+  for (Entry* entry = entries_.load(base::relaxed); entry != nullptr;) delete std::exchange(entry, entry->next);
+}
+
+template <class Visit>
+void Core::visit_caches(Visit&& visit) noexcept {
+  const auto one = [&](ThreadCache& cache) {
+    if (!cache.lock().visit(kPatience)) return;
+    visit(cache);
+    cache.lock().end_visit();
+  };
+  // [PE2] acquire: the entry's fields; pairs with [PE1].
+  for (Entry* entry = entries_.load(base::acquire); entry != nullptr; entry = entry->next) one(entry->cache);
+  one(stray_);
+}
+
+// ---- shortage ----
+
+// The huge class stands for any run of just the slices that `bytes` need.
+void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
+  ThreadCache* cache = mine();
+  std::unique_lock<std::mutex> stray{stray_mutex_, std::defer_lock};
+  if (cache == nullptr) {
+    stray.lock();
+    if (stray_lost_) return nullptr;
+    cache = &stray_;
+  }
+  cache->lock().enter();
+  std::byte* memory = size_class == kHugeClass ? cache->take_huge(slices_for(bytes)) : cache->take(size_class);
+  cache->lock().leave();
+  return memory;
+}
+
+void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes) noexcept {
+  if (closed()) return nullptr;
+  const std::size_t slices = size_class < kSlabClasses ? slab_slices(size_class) : slices_for(bytes);
+  const bool possible = bytes <= options_.limit_bytes;
+  void* memory = possible ? take(size_class, bytes) : nullptr;
+  if (memory != nullptr) return memory;
+  shortages_.fetch_add(1, base::relaxed);
+  for (int round = 0; possible && memory == nullptr && round < 3; ++round) {
+    reclaim(slices * kSliceBytes);
+    memory = take(size_class < kSlabClasses ? size_class : kHugeClass, bytes);  // not rounded up to a class
+  }
+  if (memory == nullptr) exhaustions_.fetch_add(1, base::relaxed);
+  used_bytes();  // which notes the peak
+  return memory;
+}
+
+// All that is free anywhere comes back to the range, and so much of that goes back to the system that `needed_bytes` fit
+// into the budget.
+void Core::reclaim(std::size_t needed_bytes) noexcept {
+  const std::int64_t now_ns = options_.clock->now_ns();
+  visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
+  visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
+  empty_central(true, now_ns);
+  constexpr std::int64_t kAnyAge = std::numeric_limits<std::int64_t>::max();
+  // With huge pages a run may make up to a unit at each end resident.
+  const std::size_t room = std::min(options_.limit_bytes, needed_bytes + 2 * kUnitBytes);
+  range_.purge(kAnyAge, kAnyAge, options_.limit_bytes - room);
+}
+
+void Core::empty_central(bool all, std::int64_t freed_ns) noexcept {
+  for (std::size_t size_class = kSlabClasses; size_class < kHugeClass; ++size_class) {
+    while (std::byte* block = central_.take_unused(size_class, all)) {
+      range_.give(range_.offset(block) >> kSliceShift, run_slices(size_class), freed_ns);
+    }
+    central_.begin_interval(size_class);
+  }
+}
+
+Shortage Core::shortage(std::size_t bytes) const noexcept {
+  const std::size_t used = used_bytes(), taken = range_.taken_bytes();
+  return {.bytes = bytes,
+          .limit_bytes = options_.limit_bytes,
+          .used_bytes = used,
+          .cached_bytes = taken - std::min(taken, used),
+          .largest_free_bytes = range_.gaps().largest_bytes,
+          .closed = closed()};
+}
+
+// ---- frees that are not hits ----
+
+void Core::give_slowly(std::byte* block) noexcept {
+  const std::size_t size_class = range_.class_at(range_.offset(block));
+  if (ThreadCache* cache = mine(); cache != nullptr) {
+    cache->lock().enter();
+    cache->give(size_class, block);
+    cache->lock().leave();
+  } else {
+    const std::lock_guard<std::mutex> hold{stray_mutex_};
+    if (stray_lost_) return;
+    stray_.lock().enter();
+    stray_.give(size_class, block);
+    stray_.send_outgoing(false);
+    stray_.lock().leave();
+  }
+  if (free_key_.load(base::relaxed) == kNoHits) after_free();
+}
+
+void Core::fault(void* block) noexcept {
+  if (block == nullptr) return;
+  TAILRACE_CHECK(range_.contains(block), "a memory pool was given a pointer that is not from it");
+  TAILRACE_CHECK(false,
+                 "a memory pool was given a pointer that no live block begins at: freed twice, or inside of a block");
+}
+
+std::size_t Core::usable_bytes(const void* block) const noexcept {
+  const std::size_t offset = range_.offset(block);
+  TAILRACE_CHECK(offset < range_.bytes() && range_.live().test(block), "no live block of the memory pool begins there");
+  const Slab& slab = range_.slab_of(offset);
+  return slab.size_class < kSlabClasses ? slab.block_bytes : slab.slices * kSliceBytes;
+}
+
+void Core::after_free() noexcept {
+  if (purge_rests_.load(base::relaxed) && purge_rests_.exchange(false, base::relaxed)) wake_purge();
+  const std::lock_guard<std::mutex> hold{listeners_mutex_};
+  set_free_key();
+  for (FreeListener* listener : listeners_) listener->on_free();
+}
+
+// With the listeners' mutex, but in the constructor.
+void Core::set_free_key() noexcept {
+  free_key_.store(listeners_.empty() && !purge_rests_.load(base::relaxed) ? id_ : kNoHits, base::relaxed);
+}
+
+void Core::listen(FreeListener& listener) {
+  const std::lock_guard<std::mutex> hold{listeners_mutex_};
+  listeners_.push_back(&listener);
+  set_free_key();
+}
+
+void Core::unlisten(FreeListener& listener) noexcept {
+  const std::lock_guard<std::mutex> hold{listeners_mutex_};
+  std::erase(listeners_, &listener);
+}
+
+// ---- decay ----
+
+std::size_t Core::purge() noexcept {
+  const std::lock_guard<std::mutex> hold{purge_mutex_};
+  const std::int64_t now_ns = options_.clock->now_ns(), decay_ns = std::max<std::int64_t>(options_.decay_ns, 0);
+  const std::uint64_t operations_now = operations();
+  if (operations_now != std::exchange(operations_at_pass_, operations_now)) quiet_since_ns_ = now_ns;
+  const std::int64_t passed_ns = now_ns - std::exchange(last_pass_ns_, now_ns);
+  // What was taken in the last ten seconds or so is likely to be wanted again, as long as anything is.
+  recent_peak_bytes_ -= static_cast<std::size_t>(static_cast<double>(recent_peak_bytes_) *
+                                                 std::min(1.0, static_cast<double>(passed_ns) / 10e9));
+  recent_peak_bytes_ = std::max(recent_peak_bytes_, range_.taken_bytes());
+  const bool quiet = now_ns - quiet_since_ns_ >= decay_ns;
+  const std::size_t keep = std::max(
+      {options_.min_retained_bytes, reserved_floor_bytes_.load(base::relaxed), quiet ? 0 : recent_peak_bytes_ / 2});
+  const std::int64_t old_ns = now_ns - decay_ns;  // what a cache has kept in vain is old already
+  visit_caches([old_ns](ThreadCache& cache) { cache.decay(old_ns); });
+  empty_central(false, old_ns);
+  // A single slice given back breaks a huge page, so that waits, and is done only while more is retained than used.
+  const bool scattered = range_.committed_bytes() > 2 * used_bytes();
+  return range_.purge(old_ns, scattered ? now_ns - 3 * decay_ns : std::numeric_limits<std::int64_t>::min(), keep);
+}
+
+bool Core::rest() noexcept {
+  if (options_.decay_ns < 0 || options_.clock->is_virtual()) return true;
+  {
+    const std::lock_guard<std::mutex> hold{purge_mutex_};
+    if (last_pass_ns_ - quiet_since_ns_ < 4 * options_.decay_ns) return false;
+  }
+  purge_rests_.store(true, base::relaxed);
+  free_key_.store(kNoHits, base::relaxed);
+  base::membarrier();  // a free before it is in the count that is read now; one after it sees the flags
+  const std::lock_guard<std::mutex> hold{purge_mutex_};
+  if (operations() == operations_at_pass_) return true;
+  purge_rests_.store(false, base::relaxed);
+  return false;
+}
+
+std::size_t Core::trim(std::size_t keep_bytes) noexcept {
+  const std::int64_t now_ns = options_.clock->now_ns();
+  visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
+  visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
+  empty_central(true, now_ns);
+  constexpr std::int64_t kAnyAge = std::numeric_limits<std::int64_t>::max();
+  return range_.purge(kAnyAge, kAnyAge, range_.taken_bytes() + keep_bytes);
+}
+
+std::size_t Core::reserve(std::size_t bytes, bool prefault) {
+  const std::size_t wanted = std::min(bytes, options_.limit_bytes);
+  std::size_t floor = reserved_floor_bytes_.load(base::relaxed);
+  while (floor < wanted && !reserved_floor_bytes_.compare_exchange_weak(floor, wanted, base::relaxed, base::relaxed)) {
+  }
+  return range_.commit(wanted, options_.clock->now_ns(), prefault);
+}
+
+void Core::flush_thread() noexcept {
+  ThreadCache* cache = mine();
+  if (cache == nullptr) return;
+  cache->lock().enter();
+  cache->flush(options_.clock->now_ns());
+  cache->lock().leave();
+}
+
+}  // namespace tailrace::pool

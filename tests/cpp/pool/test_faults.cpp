@@ -1,0 +1,108 @@
+// test_faults.cpp -- each wrong free ends the process with its reason; each is made in a child.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <thread>
+
+#include "../harness.hpp"
+#include "tailrace/pool/memory_pool.hpp"
+
+namespace {
+
+using namespace tailrace::pool;
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+// What a child says on its standard error before it ends by SIGABRT; "" when it ends otherwise.
+template <class Body>
+std::string last_words(Body body) {
+  int ends[2];
+  CHECK_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    std::signal(SIGABRT, SIG_DFL);
+    dup2(ends[1], STDERR_FILENO);
+    body();
+    _exit(0);
+  }
+  close(ends[1]);
+  std::string said;
+  char part[256];
+  for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<std::size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? said : std::string{};
+}
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST(a_block_freed_twice_ends_the_process_at_every_size) {
+  for (const std::size_t bytes :
+       {std::size_t{1}, std::size_t{100}, std::size_t{5000}, std::size_t{50'000}, kMiB, 90 * kMiB}) {
+    MemoryPool pool{{.limit_bytes = 128 * kMiB}};
+    CHECK(has(last_words([&] {
+                void* block = pool.allocate(bytes);
+                pool.deallocate(block);
+                pool.deallocate(block);
+              }),
+              "freed twice"));
+  }
+}
+
+TEST(a_block_freed_by_two_threads_ends_the_process) {
+  MemoryPool pool;
+  CHECK(has(last_words([&] {
+              void* block = pool.allocate(100);
+              std::thread{[&] { pool.deallocate(block); }}.join();
+              pool.deallocate(block);
+            }),
+            "freed twice"));
+}
+
+TEST(a_pointer_into_a_block_ends_the_process) {
+  MemoryPool pool;
+  for (const std::size_t bytes : {std::size_t{64}, std::size_t{50'000}, kMiB}) {
+    CHECK(
+        has(last_words([&] { pool.deallocate(static_cast<char*>(pool.allocate(bytes)) + 16); }), "inside of a block"));
+  }
+}
+
+TEST(a_pointer_from_elsewhere_ends_the_process) {
+  MemoryPool pool, other;
+  int local = 0;
+  CHECK(has(last_words([&] { pool.deallocate(&local); }), "not from it"));
+  CHECK(has(last_words([&] { pool.deallocate(other.allocate(64)); }), "not from it"));
+  CHECK(last_words([&] { pool.deallocate(nullptr); }).empty());
+}
+
+TEST(a_forked_child_frees_what_it_inherits_and_allocates_anew) {
+  MemoryPool pool{{.limit_bytes = 64 * kMiB}};
+  tailrace::base::atomic<bool> over{false};
+  std::thread busy{[&] {
+    while (!over.load()) pool.deallocate(pool.allocate(3000));
+  }};
+  for (int i = 0; i < 50; ++i) {
+    void* inherited = pool.allocate(100);
+    void* large = pool.allocate(2 * kMiB);
+    const pid_t child = fork();
+    if (child == 0) {
+      pool.deallocate(inherited);
+      pool.deallocate(large);
+      std::thread{[&] { pool.deallocate(pool.allocate(200)); }}.join();
+      void* most = pool.try_allocate(32 * kMiB);
+      _exit(most != nullptr ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK_EQ(status, 0);
+    pool.deallocate(inherited);
+    pool.deallocate(large);
+  }
+  over.store(true);
+  busy.join();
+}
+
+}  // namespace
