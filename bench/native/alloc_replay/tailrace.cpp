@@ -1,0 +1,5 @@
+#include "alloc/tailrace.hpp"
+
+#include "workload.hpp"
+
+int main(int argc, char** argv) { bench::alloc_replay::measure<bench::alloc::Pool>(bench::parse(argc, argv)); }
