@@ -13,6 +13,8 @@ namespace tailrace::pool {
 namespace {
 
 constexpr int kPatience = 500;  // looks at a cache whose owner is inside, most of them yields
+constexpr std::int64_t kLeastQuietNs = 20'000'000;  // some passes, however short the decay
+constexpr std::int64_t kLongestDecayNs = std::numeric_limits<std::int64_t>::max() / 8;
 constexpr std::size_t kHugePagesFrom = std::size_t{8} << 20;
 
 std::uint64_t next_id() noexcept {
@@ -27,6 +29,7 @@ bool wants_huge_pages(const PoolOptions& options) noexcept {
 PoolOptions rounded(PoolOptions options) {
   const std::size_t grain = wants_huge_pages(options) ? kUnitBytes : kSliceBytes;
   options.limit_bytes = (options.limit_bytes + grain - 1) / grain * grain;
+  options.decay_ns = std::min(options.decay_ns, kLongestDecayNs);
   return options;
 }
 
@@ -39,7 +42,7 @@ Core::Core(const PoolOptions& options)
       range_{rounded(options).limit_bytes, wants_huge_pages(options)},
       options_{rounded(options)},
       central_{options_.cache_bytes / 2},
-      purge_rests_{!options_.clock->is_virtual() && options_.decay_ns >= 0},
+      purge_rests_{decays()},
       stray_{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()} {
   set_free_key();
 }
@@ -77,8 +80,12 @@ void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
   return memory;
 }
 
-void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes) noexcept {
+void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept {
   if (closed()) return nullptr;
+  // Whole units begin at one, whichever way they are taken.
+  if (alignment > kSliceBytes && bytes <= options_.limit_bytes) {
+    bytes = std::max<std::size_t>(bytes + kUnitBytes - 1, kUnitBytes) / kUnitBytes * kUnitBytes;
+  }
   const std::size_t slices = size_class < kSlabClasses ? slab_slices(size_class) : slices_for(bytes);
   const bool possible = bytes <= options_.limit_bytes;
   void* memory = possible ? take(size_class, bytes) : nullptr;
@@ -96,6 +103,7 @@ void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes) noexcept 
 // All that is free anywhere comes back to the range, and so much of that goes back to the system that `needed_bytes` fit
 // into the budget.
 void Core::reclaim(std::size_t needed_bytes) noexcept {
+  const std::lock_guard<std::mutex> hold{purge_mutex_};
   const std::int64_t now_ns = options_.clock->now_ns();
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
@@ -153,7 +161,7 @@ void Core::fault(void* block) noexcept {
 
 std::size_t Core::usable_bytes(const void* block) const noexcept {
   const std::size_t offset = range_.offset(block);
-  TAILRACE_CHECK(offset < range_.bytes() && range_.live().test(block), "no live block of the memory pool begins there");
+  TAILRACE_CHECK(range_.is_live(offset), "no live block of the memory pool begins there");
   const Slab& slab = range_.slab_of(offset);
   return slab.size_class < kSlabClasses ? slab.block_bytes : slab.slices * kSliceBytes;
 }
@@ -168,6 +176,12 @@ void Core::after_free() noexcept {
 // With the listeners' mutex, but in the constructor.
 void Core::set_free_key() noexcept {
   free_key_.store(listeners_.empty() && !purge_rests_.load(base::relaxed) ? id_ : kNoHits, base::relaxed);
+}
+
+void Core::close() noexcept {
+  key_.store(kNoHits, base::relaxed);
+  const std::lock_guard<std::mutex> hold{listeners_mutex_};  // who listens from now on sees that it is closed
+  for (FreeListener* listener : listeners_) listener->on_free();
 }
 
 void Core::listen(FreeListener& listener) {
@@ -205,10 +219,10 @@ std::size_t Core::purge() noexcept {
 }
 
 bool Core::rest() noexcept {
-  if (options_.decay_ns < 0 || options_.clock->is_virtual()) return true;
+  if (!decays()) return true;
   {
     const std::lock_guard<std::mutex> hold{purge_mutex_};
-    if (last_pass_ns_ - quiet_since_ns_ < 4 * options_.decay_ns) return false;
+    if (last_pass_ns_ - quiet_since_ns_ < std::max(4 * options_.decay_ns, kLeastQuietNs)) return false;
   }
   purge_rests_.store(true, base::relaxed);
   free_key_.store(kNoHits, base::relaxed);
@@ -220,6 +234,7 @@ bool Core::rest() noexcept {
 }
 
 std::size_t Core::trim(std::size_t keep_bytes) noexcept {
+  const std::lock_guard<std::mutex> hold{purge_mutex_};
   const std::int64_t now_ns = options_.clock->now_ns();
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });

@@ -1,6 +1,7 @@
 #include "tailrace/pool/memory_pool.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -32,7 +33,7 @@ std::string described(const Shortage& shortage) {
 
 struct Waiter final : FreeListener {
   void on_free() noexcept override {
-    word.fetch_add(1, base::relaxed);  // relaxed: the futex re-reads it; the block comes by the pool's own way
+    word.fetch_add(1, base::release);  // [PF1] release: after what is told: a close; pairs with [PF2]
     base::StdAtomics::unpark(word, 1);
   }
   base::atomic<std::uint32_t> word{0};
@@ -59,11 +60,12 @@ void MemoryPool::refuse(std::size_t bytes, std::size_t alignment) const {
 void* MemoryPool::allocate_within(std::size_t bytes, std::int64_t timeout_ns, std::size_t alignment) {
   void* block = try_allocate(bytes, alignment);
   if (block != nullptr || bytes > options().limit_bytes) return block;
-  const std::int64_t deadline_ns = base::monotonic_ns() + timeout_ns;
+  const std::int64_t now_ns = base::monotonic_ns();
+  const std::int64_t deadline_ns = now_ns + std::min(timeout_ns, std::numeric_limits<std::int64_t>::max() - now_ns);
   Waiter waiter;
   core_->listen(waiter);
   for (;;) {
-    const std::uint32_t seen = waiter.word.load(base::relaxed);
+    const std::uint32_t seen = waiter.word.load(base::acquire);  // [PF2] acquire: pairs with [PF1]
     block = try_allocate(bytes, alignment);
     const std::int64_t left_ns = deadline_ns - base::monotonic_ns();
     if (block != nullptr || left_ns <= 0 || closed()) break;

@@ -53,6 +53,7 @@ void* run(void*) {
         cores = all.living();
       }
       for (const auto& core : cores) {
+        if (!core->decays()) continue;
         core->purge();
         if (core->rest()) continue;
         const std::int64_t period_ns = std::max(kMinPeriodNs, core->options().decay_ns / 2);

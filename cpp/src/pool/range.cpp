@@ -66,7 +66,9 @@ Range::Range(std::size_t limit_bytes, bool huge_pages)
   // The kernel's zeros are what each of these begins as.
   std::byte* at = books_;
   const auto cut = [&at](std::size_t bytes) { return std::exchange(at, at + bytes); };
-  live_ = LiveMarks{reinterpret_cast<LiveMarks::Mark*>(cut(live_bytes)), base_};
+  granules_ = live_bytes;
+  marks_ = reinterpret_cast<LiveMarks::Mark*>(cut(live_bytes));
+  live_ = LiveMarks{marks_, base_};
   slabs_ = reinterpret_cast<Slab*>(cut(slab_bytes));
   heads_ = reinterpret_cast<std::uint32_t*>(cut(head_bytes));
   classes_ = reinterpret_cast<std::uint8_t*>(cut(class_bytes));

@@ -14,6 +14,11 @@ constexpr std::size_t kQuarterClasses = kSlabClasses + 2;  // from here on the n
 constexpr std::uint32_t kLeastRoom = 4;  // of a stack of small blocks
 constexpr std::uint32_t kKeptEmpty = 1;  // slabs with no block in use that a bin keeps beside the current one
 
+// A larger run in its place begins where it must.
+constexpr bool can_stand_in(std::size_t larger, std::size_t size_class) noexcept {
+  return larger == kHugeClass || !begins_at_unit(run_slices(size_class)) || begins_at_unit(run_slices(larger));
+}
+
 constexpr std::uint32_t batch(std::size_t size_class) noexcept {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>(kBatch / class_bytes(size_class), 1, 16));
 }
@@ -50,7 +55,9 @@ std::byte* ThreadCache::take(std::size_t size_class) noexcept {
     if (!refill(size_class)) return nullptr;
   } else {
     // A quarter more than was asked for, at hand, is better than what has to be looked for.
-    if (std::byte* memory = size_class >= kQuarterClasses ? hit(size_class + 1) : nullptr) return memory;
+    if (size_class >= kQuarterClasses && can_stand_in(size_class + 1, size_class)) {
+      if (std::byte* memory = hit(size_class + 1)) return memory;
+    }
     std::byte* memory = central_.take(size_class);
     if (memory == nullptr) {
       misses.add();

@@ -89,9 +89,10 @@ void Core::abandon(ThreadCache& cache) noexcept {
 
 void Core::after_fork() noexcept {
   range_.after_fork();
-  new (&purge_mutex_) std::mutex;
   new (&listeners_mutex_) std::mutex;
   listeners_.clear();
+  purge_rests_.store(decays(), base::relaxed);  // the purge thread stayed behind: a free starts another
+  set_free_key();
   stray_lost_ = stray_lost_ || stray_.lock().torn();
   const auto found = std::ranges::find(mine_of_thread().caches, id_, &Mine::Cache::pool);
   const ThreadCache* mine = found != mine_of_thread().caches.end() ? found->cache : nullptr;
@@ -107,7 +108,7 @@ void Core::after_fork() noexcept {
 }
 
 void flush_remote_frees() noexcept {
-  if (!has_outgoing) return;
+  if (!has_outgoing || ended) return;
   has_outgoing = false;
   for (Mine::Cache& one : mine_of_thread().caches) {
     const auto core = one.core.lock();

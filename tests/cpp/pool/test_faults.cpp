@@ -65,8 +65,10 @@ TEST(a_block_freed_by_two_threads_ends_the_process) {
 TEST(a_pointer_into_a_block_ends_the_process) {
   MemoryPool pool;
   for (const std::size_t bytes : {std::size_t{64}, std::size_t{50'000}, kMiB}) {
-    CHECK(
-        has(last_words([&] { pool.deallocate(static_cast<char*>(pool.allocate(bytes)) + 16); }), "inside of a block"));
+    for (const std::ptrdiff_t inside : {1, 8, 15, 16}) {
+      CHECK(has(last_words([&] { pool.deallocate(static_cast<char*>(pool.allocate(bytes)) + inside); }),
+                "inside of a block"));
+    }
   }
 }
 

@@ -47,12 +47,12 @@ class Core : public std::enable_shared_from_this<Core> {
         if (__builtin_expect(memory != nullptr, 1)) return memory;
       }
     }
-    return allocate_slowly(size_class, bytes);
+    return allocate_slowly(size_class, bytes, alignment);
   }
 
   void deallocate(void* block) noexcept {
     const std::size_t offset = range_.offset(block);
-    if (__builtin_expect(offset >= range_.bytes() || !range_.live().test(block), 0)) return fault(block);
+    if (__builtin_expect(!range_.is_live(offset), 0)) return fault(block);
     if (const Front& mine = front; __builtin_expect(mine.pool == free_key_.load(base::relaxed), 1)) {
       ThreadCache& cache = *mine.cache;
       if (__builtin_expect(cache.lock().try_enter(), 1)) {
@@ -71,7 +71,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::size_t trim(std::size_t keep_bytes) noexcept;
   std::size_t purge() noexcept;
   void flush_thread() noexcept;
-  void close() noexcept { key_.store(kNoHits, base::relaxed); }
+  void close() noexcept;
   bool closed() const noexcept { return key_.load(base::relaxed) == kNoHits; }
   void listen(FreeListener& listener);
   void unlisten(FreeListener& listener) noexcept;
@@ -85,9 +85,17 @@ class Core : public std::enable_shared_from_this<Core> {
   // A thread's coming and going. `adopt`: a cache for this thread. `abandon`: its thread ends.
   ThreadCache& adopt();
   void abandon(ThreadCache& cache) noexcept;
-  void lock_for_fork() noexcept { stray_mutex_.lock(); }
-  void unlock_after_fork() noexcept { stray_mutex_.unlock(); }
+  void lock_for_fork() noexcept {
+    purge_mutex_.lock();  // so that no visit, and no loan of slices, is cut off in the middle
+    stray_mutex_.lock();
+  }
+  void unlock_after_fork() noexcept {
+    stray_mutex_.unlock();
+    purge_mutex_.unlock();
+  }
   void after_fork() noexcept;  // in the child
+  // Whether the purge thread looks after this pool.
+  bool decays() const noexcept { return options_.decay_ns >= 0 && !options_.clock->is_virtual(); }
   // By the purge thread: has nothing happened for so long that nothing is left to give back? Then a free will wake it.
   bool rest() noexcept;
 
@@ -113,7 +121,7 @@ class Core : public std::enable_shared_from_this<Core> {
 
   ThreadCache* mine() noexcept { return front.pool == id_ ? front.cache : find_mine(); }
   ThreadCache* find_mine() noexcept;
-  [[gnu::noinline]] void* allocate_slowly(std::size_t size_class, std::size_t bytes) noexcept;
+  [[gnu::noinline]] void* allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept;
   [[gnu::noinline]] void give_slowly(std::byte* block) noexcept;
   [[gnu::noinline]] void fault(void* block) noexcept;
   void after_free() noexcept;
@@ -130,13 +138,11 @@ class Core : public std::enable_shared_from_this<Core> {
 
   const std::uint64_t id_;
   // What `front` must show for a hit: the pool's number, or 0. relaxed (both): from some moment on, all go the slow way.
-  base::atomic<std::uint64_t> key_;  // 0: closed
-  base::atomic<std::uint64_t> free_key_;  // 0: somebody listens, or the purge thread rests
+  base::atomic<std::uint64_t> key_;  // kNoHits: closed
+  base::atomic<std::uint64_t> free_key_;  // kNoHits: somebody listens, or the purge thread rests
   Range range_;
   const PoolOptions options_;
   Central central_;
-  base::atomic<bool> open_for_all_{true};  // relaxed: a close is no order, only a refusal from some moment on
-  base::atomic<bool> watched_{false};  // somebody listens, or the purge thread rests
   base::atomic<Entry*> entries_{nullptr};  // only grows
   // relaxed (all): counts for statistics, or the limits of a policy.
   base::atomic<std::uint64_t> shortages_{0};
@@ -147,7 +153,8 @@ class Core : public std::enable_shared_from_this<Core> {
   std::mutex stray_mutex_;  // guards stray_: for threads whose own caches have ended before their last frees
   ThreadCache stray_;
   bool stray_lost_ = false;  // a fork came in the middle of a visit to it
-  std::mutex purge_mutex_;  // one pass at a time
+  std::mutex
+      purge_mutex_;  // one pass at a time, of decay or of who is short: what one holds in its hands another misses
   std::size_t recent_peak_bytes_ = 0;
   std::int64_t last_pass_ns_ = 0;
   std::uint64_t operations_at_pass_ = 0;

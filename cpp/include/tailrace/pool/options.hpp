@@ -54,7 +54,7 @@ class PoolExhausted : public std::bad_alloc {
   std::shared_ptr<const std::string> text_;
 };
 
-// Told, on the thread that frees, that something may now fit. It must not block, allocate from the pool or throw.
+// Told, on the thread that frees, that something may now fit, and once when the pool is closed. It must not block, allocate from the pool or throw.
 class FreeListener {
  public:
   virtual ~FreeListener() = default;

@@ -10,6 +10,7 @@
 // Checked   tests/cpp/pool/test_range.cpp, tests/stress/pool.cpp.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +48,11 @@ class Range {
   }
   std::byte* at(std::size_t slice) const noexcept { return base_ + slice * kSliceBytes; }
   const LiveMarks& live() const noexcept { return live_; }
+  // Whether a live block begins there; false for an offset outside, and for one inside of a granule.
+  bool is_live(std::size_t offset) const noexcept {
+    const std::size_t granule = std::rotr(offset, LiveMarks::kGranuleShift);
+    return granule < granules_ && marks_[granule].load(base::relaxed) != 0;  // relaxed: as in LiveMarks
+  }
 
   // The descriptor and the class of the run that a live block belongs to; set by `describe` before the run is used.
   Slab& slab_of(std::size_t offset) const noexcept { return slabs_[heads_[offset >> kSliceShift]]; }
@@ -79,6 +85,8 @@ class Range {
   const std::size_t grain_;  // slices that become resident together
   std::size_t bytes_ = 0;
   std::byte* base_ = nullptr;
+  std::size_t granules_ = 0;
+  LiveMarks::Mark* marks_ = nullptr;
   std::byte* books_ = nullptr;  // the mapping of all that follows
   std::size_t books_bytes_ = 0;
   LiveMarks live_{nullptr, nullptr};

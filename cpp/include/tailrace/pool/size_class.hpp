@@ -83,10 +83,17 @@ constexpr std::size_t slab_slices(std::size_t size_class) noexcept {
 // The class of the smallest block that holds `bytes` and begins at a multiple of `alignment`, a power of two from 16 on. A
 // class that holds a multiple of the alignment is one: from four times the alignment on the classes are that far apart, and
 // one, two and three times are classes. A slice begins at a multiple of its size, a run of whole units at one of a unit.
+// Reckoned by the place of the last byte, which no size is too large for.
 constexpr std::size_t class_of(std::size_t bytes, std::size_t alignment) noexcept {
   if (__builtin_expect(alignment > kSliceBytes, 0)) alignment = kUnitBytes;
-  if (__builtin_expect(bytes == 0, 0)) bytes = 1;
-  return class_of((bytes + alignment - 1) & ~(alignment - 1));
+  const std::size_t last = (bytes - (bytes != 0 ? 1 : 0)) | (alignment - 1);
+  if (last < kTableBytes) return detail::kSmallTable[last / 16 + 1];
+  return last < kMaxRunSlices * kSliceBytes ? class_of(last + 1) : kHugeClass;
+}
+
+// A run of so many slices begins at a multiple of a unit.
+constexpr bool begins_at_unit(std::size_t slices) noexcept {
+  return slices % kUnitSlices == 0 || slices >= 4 * kUnitSlices;
 }
 
 }  // namespace tailrace::pool

@@ -39,13 +39,13 @@ struct alignas(base::kCacheLine) Slab {
 class LiveMarks {
  public:
   using Mark = base::atomic<std::uint8_t>;
-  static constexpr std::size_t kGranule = 16;
+  static constexpr int kGranuleShift = 4;
+  static constexpr std::size_t kGranule = std::size_t{1} << kGranuleShift;
 
   LiveMarks(Mark* marks, const void* range) noexcept
       : origin_{reinterpret_cast<std::uintptr_t>(marks) - reinterpret_cast<std::uintptr_t>(range) / kGranule} {}
 
   // relaxed (all): a mark has one writer at a time, and what it guards travels with the block.
-  bool test(const void* block) const noexcept { return mark(block).load(base::relaxed) != 0; }
   void set(const void* block) const noexcept { mark(block).store(1, base::relaxed); }
   void clear(const void* block) const noexcept { mark(block).store(0, base::relaxed); }
 
