@@ -89,5 +89,6 @@ void bind_runtime(PyObject* module);
 void bind_executor(PyObject* module);
 void bind_native(PyObject* module);
 void bind_activity(PyObject* module);
+void bind_shared(PyObject* module);
 
 }  // namespace tailrace::bindings

@@ -36,6 +36,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   bind_executor(m.ptr());
   bind_native(m.ptr());
   bind_activity(m.ptr());
+  bind_shared(m.ptr());
   bind_map(m.ptr());
   m.def(
       "set_hooks",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tailrace.errors import Overloaded as Overloaded
     from tailrace.errors import PoolExhausted as PoolExhausted
     from tailrace.errors import RuntimeClosed as RuntimeClosed
+    from tailrace.errors import StaleHandle as StaleHandle
     from tailrace.errors import Stalled as Stalled
     from tailrace.errors import StepFailed as StepFailed
     from tailrace.errors import StepsFailed as StepsFailed
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from tailrace.run import StepRecord as StepRecord
     from tailrace.runtime import Runtime as Runtime
     from tailrace.runtime import default_runtime as default_runtime
+    from tailrace.shared_pool import SharedBlock as SharedBlock
+    from tailrace.shared_pool import SharedPool as SharedPool
     from tailrace.step import Step as Step
     from tailrace.step import step as step
     from tailrace.testing import VirtualClock as VirtualClock
@@ -88,6 +91,7 @@ _HOME = {
     "Overloaded": "errors",
     "PoolExhausted": "errors",
     "RuntimeClosed": "errors",
+    "StaleHandle": "errors",
     "Stalled": "errors",
     "StepFailed": "errors",
     "StepTimeout": "errors",
@@ -103,6 +107,8 @@ _HOME = {
     "default_runtime": "runtime",
     "NativeStep": "native",
     "native_step": "native",
+    "SharedBlock": "shared_pool",
+    "SharedPool": "shared_pool",
     "Step": "step",
     "step": "step",
     "VirtualClock": "testing",

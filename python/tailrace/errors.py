@@ -14,6 +14,7 @@ Wrong Python calls raise the ordinary `TypeError` and `ValueError`. Everything e
     ├── Deadlock             a wait that could never end          (also RuntimeError)
     ├── Stalled              virtual time: nothing can run, no timer is set
     ├── PoolExhausted        the memory pool is at its limit      (also MemoryError)
+    ├── StaleHandle          the shared block is gone             (also LookupError)
     ├── NoHealthyReplica     every replica of an agent is out of service
     └── BackendUnavailable   a device, library or loop that is needed is not there
 """
@@ -33,6 +34,7 @@ __all__ = [
     "Overloaded",
     "PoolExhausted",
     "RuntimeClosed",
+    "StaleHandle",
     "Stalled",
     "StepFailed",
     "StepTimeout",
@@ -80,6 +82,10 @@ class Stalled(TailraceError):
 
 class PoolExhausted(TailraceError, MemoryError):
     """The memory pool has reached its limit."""
+
+
+class StaleHandle(TailraceError, LookupError):
+    """Nobody holds the shared block of a handle any more."""
 
 
 class NoHealthyReplica(TailraceError):

@@ -113,7 +113,7 @@ void SharedCore::drop(std::uint32_t head) noexcept {
 }
 
 std::size_t SharedCore::trim() {
-  check_usable();
+  if (slot_ == kNone || !segment_.writable()) return 0;
   const auto most = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, kTrimBytes / segment_.granule_bytes()));
   std::size_t looked_through = 0;
   for (std::uint32_t from = 0;;) {

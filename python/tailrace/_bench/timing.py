@@ -156,6 +156,7 @@ def all_works() -> list[Work]:
         awaits,
         cfuncs,
         convoys,
+        crossings,
         diamonds,
         executors,
         fans,
@@ -178,6 +179,7 @@ def all_works() -> list[Work]:
         convoys,
         gc_pauses,
         parallel_python,
+        crossings,
     )
     return [work for group in groups for work in group.works()]
 

@@ -94,8 +94,8 @@ class SharedPool {
 
   // Takes back what dead participants held; returns how many there were.
   std::size_t reap();
-  // Gives the pages of free memory back to the system; returns how much was looked through. An allocation at the same
-  // time may find less.
+  // Gives the pages of free memory back to the system; returns how much is free. An allocation at the same time may find
+  // less. Nothing is done for a pool attached for reading.
   std::size_t trim();
 
   void close() noexcept;  // refuses `allocate` and `open`; blocks stay good
