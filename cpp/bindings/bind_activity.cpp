@@ -1,14 +1,16 @@
-// bind_activity.cpp -- `_core.in_flight`, `work_begun`, `wait_idle`, `nudge_idle`: for the GC guard.
+// bind_activity.cpp -- `_core.in_flight`, `work_begun`, `bodies_running`, `wait_idle`, `nudge_idle`: for the GC guard.
 //
 // GIL       wait_idle gives it up while it sleeps; the others hold it for nanoseconds.
 // Lifetime  One for the process, never destroyed: threads may outlive the exit.
 #include "activity.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
 #include "bindings.hpp"
+#include "frame.hpp"
 #include "tailrace/base/clock.hpp"
 
 namespace tailrace::bindings {
@@ -91,6 +93,15 @@ PyObject* in_flight(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(a
 
 PyObject* work_begun(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(activity.begun()); }
 
+// A blocking body waits, as a rule, and an async one has no frame: only bodies that compute count.
+PyObject* bodies_running(PyObject*, PyObject*) {
+  long running = 0;
+  for (const Frame* frame = all_frames; frame != nullptr; frame = frame->next) {
+    running += frame->is_body() && std::strcmp(frame->thread, kBlockingThread) != 0;
+  }
+  return PyLong_FromLong(running);
+}
+
 PyObject* nudge_idle(PyObject*, PyObject*) {
   activity.nudge();
   Py_RETURN_NONE;
@@ -109,6 +120,8 @@ PyMethodDef functions[] = {
      "in_flight($module, /)\n--\n\nRuns and tasks that all runtimes of the process have in flight."},
     {"work_begun", guarded<work_begun>, METH_NOARGS,
      "work_begun($module, /)\n--\n\nRuns and tasks that ever began in this process."},
+    {"bodies_running", guarded<bodies_running>, METH_NOARGS,
+     "bodies_running($module, /)\n--\n\nBodies that run now, but for async and blocking ones."},
     {"wait_idle", guarded<wait_idle>, METH_VARARGS,
      "wait_idle($module, seen, quiet_s, limit_s, /)\n--\n\nSleep until work has begun since `seen` and none has been "
      "in "

@@ -17,6 +17,8 @@ namespace tailrace::bindings {
 struct RuntimeObject;
 struct RunBlock;
 
+inline constexpr const char* kBlockingThread = "blocking";  // `thread` of a body in the blocking lane
+
 struct Frame {
   // A step of a run (block, label: its name), a submitted task (task, label: its callable) or, with neither, callbacks.
   Frame(RuntimeObject* runtime, RunBlock* block, PyObject* task, PyObject* label, sched::Worker* worker,

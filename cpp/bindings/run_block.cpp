@@ -181,7 +181,7 @@ Attempt attempt(RunBlock& block, const NodeSpec& spec, PyObject* item, NodeRecor
 
   record.thread = worker != nullptr            ? worker->name().c_str()
                   : block.runtime->debug       ? "caller"
-                  : blocking                   ? "blocking"
+                  : blocking                   ? kBlockingThread
                   : standing_in_for != nullptr ? "stand-in"
                                                : "caller";
   record.started_ns = boundary_ns;

@@ -43,6 +43,9 @@ def in_flight() -> int:
 def work_begun() -> int:
     """Return how many runs and tasks ever began in this process."""
 
+def bodies_running() -> int:
+    """Return how many bodies run now, but for async and blocking ones, which wait."""
+
 def wait_idle(seen: int, quiet_s: float, limit_s: float, /) -> bool:
     """Sleep until work has begun since `seen` and none has been in flight for `quiet_s`: then True.
 

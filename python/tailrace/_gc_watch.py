@@ -11,13 +11,13 @@ import time
 from typing import Any
 
 from tailrace import _shutdown
-from tailrace._core import in_flight, nudge_idle, wait_idle, work_begun
+from tailrace._core import bodies_running, in_flight, nudge_idle, wait_idle, work_begun
 from tailrace._pauses import Pauses
 
-__all__ = ["GCWatch", "is_idle", "resident_bytes"]
+__all__ = ["GCWatch", "resident_bytes"]
 
-_QUIET_S = 0.002  # nothing in flight for so long is idleness
-_TICK_S = 0.25  # between two looks at memory while there is work
+_QUIET_S = 0.002  # nothing in flight, or nothing new and no body at work, for so long is idleness
+_TICK_S = 0.25  # between two looks while there is work
 _LOOK_NS = 10_000_000  # least time between two looks at memory from inside of collections
 _FEW = 100  # containers that are not worth a collection
 _IDLE_NS = 5_000_000  # the longest pass that is begun while idle: a request that comes then waits for its end
@@ -52,6 +52,7 @@ class GCWatch:
         self._began_ns = 0
         self._looked_ns = 0
         self._inside = False
+        self._passing = False
         self._is_over = False
         self._hurried = False
         self._turn = 0  # a thread that could not be joined in time must not serve the next start
@@ -105,7 +106,7 @@ class GCWatch:
     def on_collection(self, phase: str, info: dict[str, Any]) -> None:
         """Time one collection. Called in the middle of anything: it takes no lock and keeps no object."""
         if phase == "start":
-            self._inside = in_flight() > 0
+            self._inside = not self._passing and in_flight() > 0
             self._began_ns = time.perf_counter_ns()
             return
         now_ns, began_ns = time.perf_counter_ns(), self._began_ns
@@ -148,41 +149,48 @@ class GCWatch:
                 return
             if idle:
                 seen = work_begun()
-                if self._idle_collect:
-                    self.collect_idle()
-            if self._is_over or self._is_above():
-                self.collect_all()
-
-    def _is_above(self) -> bool:
-        return self._most_bytes is not None and self.growth_bytes() > self._most_bytes
+            if self._idle_collect:
+                self.collect_idle()
+            self.keep_below_cap()
 
     def collect_idle(self) -> None:
-        """Collect what is young, and all where that should be short, if nothing is in flight."""
+        """Collect what is young, and all where that should be short, if no request can use the time."""
         young, middle, _ = gc.get_count()
-        if (young < _FEW and not middle) or not is_idle():
+        if (young < _FEW and not middle) or not _is_idle():
             return
         if _FREE_THREADED:
             if self.pauses.last_ns <= _IDLE_NS:
-                self.idle_collections += 1
-                gc.collect()
+                self._pass(2)
             return
+        self._pass(1)
+        if self.pauses.full_is_due(_IDLE_NS) and _is_idle():
+            self._pass(2)
+
+    def _pass(self, generation: int) -> None:
         self.idle_collections += 1
-        gc.collect(1)
-        if self.pauses.full_is_due(_IDLE_NS) and is_idle():
-            self.idle_collections += 1
+        self._passing = True
+        gc.collect(generation)
+        self._passing = False
+
+    def keep_below_cap(self) -> None:
+        """Collect all if memory has grown above the cap; rather before, at three quarters, while idle."""
+        if self._most_bytes is None:
+            return
+        limit = self._most_bytes if in_flight() else self._most_bytes * 3 // 4
+        if self._is_over or self.growth_bytes() > limit:
+            self.forced_collections += 1
             gc.collect()
-
-    def collect_all(self) -> None:
-        """Collect all, whatever is in flight, and count growth anew."""
-        self.forced_collections += 1
-        gc.collect()
-        self._is_over = False
+            self._is_over = False
 
 
-def is_idle() -> bool:
-    """Tell whether no runtime has a run or task in flight and no executor a task."""
+def _is_idle() -> bool:
+    # Runs that wait for an answer from elsewhere, as those of agents do for most of their time, can wait for
+    # a pass too: then nothing may be at work, and nothing new have come for a moment.
     if in_flight():
-        return False
+        before = work_begun()
+        time.sleep(_QUIET_S)
+        if work_begun() != before or bodies_running():
+            return False
     for executor in _shutdown.executors():
         counts = executor.statistics_raw()
         if counts["queued"] or counts["idle"] < counts["threads"]:

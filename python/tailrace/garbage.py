@@ -30,7 +30,7 @@ class GCStatistics:
         active: Whether the guard is in force.
         frozen_objects: Objects that no collection looks at.
         collections: Collections of all generations; `inside_requests` of them while a run or a task of a
-            runtime was in flight, the others `while_idle`.
+            runtime was in flight, the others `while_idle`, with the guard's own beside runs that wait.
         idle_collections: Those that the guard has made while idle; `forced_collections` above `max_garbage`.
         collected: Objects found unreachable, and `uncollectable` ones.
         worst_inside_s: Seconds of the longest pause inside a request; `worst_idle_s` of any other.
@@ -199,7 +199,7 @@ def gc_guard(
             At the end all that is frozen is unfrozen; pass False if you freeze by yourself.
         thresholds: CPython's three thresholds meanwhile: net allocations, then collections of the generation
             below. Those from before are set again at the end.
-        idle_collect: Whether to collect while no run and no task is in flight.
+        idle_collect: Whether to collect while no run and no task is in flight, or all of them wait.
         max_garbage: Collect all, also inside a request, when resident memory has grown by so much since the
             last full collection: bytes, a text such as "256MiB", or None for no limit.
 

@@ -40,6 +40,28 @@ def test_runs_and_tasks_of_all_runtimes_are_in_flight_together(make_runtime) -> 
     assert (_core.in_flight(), _core.work_begun()) == (0, begun + 2)
 
 
+def test_bodies_at_work_are_counted_and_those_that_wait_are_not(rt: tr.Runtime) -> None:
+    began, hold, seen = threading.Event(), threading.Event(), []
+
+    @tr.step(blocking=True)
+    def wait() -> None:
+        began.set()
+        hold.wait(WAIT_S)
+
+    @tr.workflow
+    def waiting_for_others() -> None:
+        wait()
+
+    assert _core.bodies_running() == 0
+    run = waiting_for_others.options(runtime=rt).start()
+    assert began.wait(WAIT_S)
+    assert (_core.in_flight(), _core.bodies_running()) == (1, 0)
+    rt.submit(lambda: seen.append(_core.bodies_running())).result()
+    hold.set()
+    run.result(timeout=WAIT_S)
+    assert seen == [1]
+
+
 def test_failed_and_cancelled_work_is_no_longer_in_flight(rt: tr.Runtime) -> None:
     @tr.step
     def fail() -> None:

@@ -18,7 +18,7 @@ import tailrace as tr
 from tailrace._bench.timing import Op, Work
 
 _LIVE = 1_000_000
-_REQUESTS = 1000
+_REQUESTS = 600
 _NODES = 700
 _KEPT = 300
 
@@ -30,7 +30,7 @@ def works() -> list[Work]:
         "CPython's defaults": partial(_opened, _as_it_is),
         "gc.freeze alone": partial(_opened, _frozen),
     }
-    title = "worst pause of the collector in 1000 requests beside 1 M live containers"
+    title = "worst pause of the collector in 600 requests beside 1 M live containers"
     return [Work("GC", title, "ms", _REQUESTS * _NODES, engines)]
 
 
