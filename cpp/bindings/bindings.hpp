@@ -90,5 +90,6 @@ void bind_executor(PyObject* module);
 void bind_native(PyObject* module);
 void bind_activity(PyObject* module);
 void bind_shared(PyObject* module);
+void bind_pool(PyObject* module);
 
 }  // namespace tailrace::bindings

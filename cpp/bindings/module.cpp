@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
   bind_activity(m.ptr());
   bind_shared(m.ptr());
   bind_map(m.ptr());
+  bind_pool(m.ptr());
   m.def(
       "set_hooks",
       [](py::object make_error, py::object launch_async, py::object open_wait, py::object make_record,

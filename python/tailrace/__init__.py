@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from tailrace.executor import Executor as Executor
     from tailrace.garbage import GCGuard as GCGuard
     from tailrace.garbage import gc_guard as gc_guard
+    from tailrace.memory import MemoryPool as MemoryPool
     from tailrace.native import NativeStep as NativeStep
     from tailrace.native import native_step as native_step
     from tailrace.priority import Priority as Priority
@@ -101,6 +102,7 @@ _HOME = {
     "Executor": "executor",
     "GCGuard": "garbage",
     "gc_guard": "garbage",
+    "MemoryPool": "memory",
     "Priority": "priority",
     "StepRecord": "run",
     "Runtime": "runtime",
