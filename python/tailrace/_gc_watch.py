@@ -63,6 +63,7 @@ class GCWatch:
         """Watch from now on."""
         gc.set_threshold(*self._thresholds)
         self._hurried = self._is_over = False
+        self._began_ns = 0
         self.reset_growth()
         gc.callbacks.append(self.on_collection)
         if self._needs_thread():

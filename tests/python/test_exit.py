@@ -234,3 +234,14 @@ def test_what_is_still_queued_at_exit_is_cancelled_not_lost(run_script):
         "assert all(run.done() for run in runs), [run.state for run in runs]\n"
     )
     assert (done.returncode, complaints(done.stderr)) == (0, [])
+
+
+def test_a_process_may_end_while_a_gc_guard_is_active(run_script):
+    done = run_script(
+        """if True:
+        import tailrace as tr
+        guard = tr.gc_guard().start()
+        tr.default_runtime().submit(pow, 2, 10).result()
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -238,6 +238,31 @@ if __name__ == "__main__":
 """
 
 
+def test_a_gc_guard_goes_on_in_the_child(run_script):
+    script = SCRIPT.replace("pid = os.fork()", GUARDED + "pid = os.fork()").replace("CHILD", GUARDED_CHILD)
+    done = run_script(script, timeout_s=60.0)
+    assert done.returncode == 0, done.stderr
+
+
+GUARDED = """
+import gc, threading, weakref
+class Node:
+    def __init__(self):
+        self.me = self
+guard = tr.gc_guard(thresholds=(2000, 10, 1000)).start()
+"""
+GUARDED_CHILD = """
+        assert guard.active and gc.get_threshold() == (2000, 10, 1000)
+        gone = threading.Event()
+        def request():
+            kept = [Node() for _ in range(3000)]  # one collection, with which the child's thread begins
+            weakref.finalize(kept[0], gone.set)
+        rt.submit(request).result()
+        assert gone.wait(20) and guard.statistics().idle_collections
+        guard.stop()
+"""
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_by(tmp_path, method):
     script = tmp_path / "app.py"

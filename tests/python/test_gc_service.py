@@ -1,10 +1,8 @@
-"""tr.gc_guard at work: it collects while requests rest or wait, above its cap, in a child, at exit."""
+"""tr.gc_guard at work: it collects while requests rest or wait, above its cap."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -148,48 +146,3 @@ def test_many_threads_may_ask_and_only_one_of_many_starts_wins() -> None:
         thread.join()
     assert len(won) == 1
     won[0].stop()
-
-
-def test_a_process_may_end_while_its_guard_is_active(run_script: Callable[..., Any]) -> None:
-    done = run_script(
-        """if True:
-        import tailrace as tr
-        guard = tr.gc_guard().start()
-        tr.default_runtime().submit(pow, 2, 10).result()
-        """
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_in_a_forked_child_the_guard_goes_on(run_script: Callable[..., Any]) -> None:
-    warn = ["-W", "ignore::DeprecationWarning"] if sys.version_info >= (3, 12) else []
-    text = """if True:
-        import gc, os, threading, weakref
-        import tailrace as tr
-        class Node:
-            def __init__(self):
-                self.me = self
-        guard = tr.gc_guard(thresholds=(2000, 10, 1000)).start()
-        tr.default_runtime().submit(pow, 2, 10).result()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                assert guard.active and gc.get_threshold() == (2000, 10, 1000)
-                gone = threading.Event()
-                def request():
-                    kept = [Node() for _ in range(3000)]  # one collection, which begins the child's thread
-                    weakref.finalize(kept[0], gone.set)
-                tr.default_runtime().submit(request).result()
-                assert gone.wait(20)
-                assert guard.statistics().idle_collections
-                guard.stop()
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
-        guard.stop()
-        """
-    command = [sys.executable, "-W", "error", *warn, "-c", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3 * WAIT_S, check=False)
-    assert done.returncode == 0, done.stderr
