@@ -106,8 +106,9 @@ class SliceBitmap {
   template <class Blocked>
   std::size_t next(std::size_t from, std::size_t to, bool set, Blocked& blocked) const noexcept {
     for (std::size_t w = from / 64; from < to; from = ++w * 64) {
-      // relaxed: only a guess at where to try; the claim decides.
-      std::uint64_t bits = words_[w].load(base::relaxed) | blocked(w);
+      // [PB6] acquire: only a guess at where to try, the claim decides; but whose bits were seen, of that claim it is also
+      // seen that it is half done, and what its maker gave back before. Pairs with the release of a claim.
+      std::uint64_t bits = words_[w].load(base::acquire) | blocked(w);
       if (!set) bits = ~bits;
       bits &= ~std::uint64_t{0} << (from % 64);
       if (bits != 0) {
@@ -141,8 +142,9 @@ class SliceBitmap {
     std::uint64_t seen = words_[w].load(base::relaxed);  // relaxed: a guess; the exchange re-reads it
     do {
       if ((seen & bits) != 0) return false;
-      // [PB1] acquire: what the last holder of these slices did comes before; pairs with [PB2]. A failure takes nothing.
-    } while (!words_[w].compare_exchange_weak(seen, seen | bits, base::acquire, base::relaxed));
+      // [PB1] acquire: what the last holder of these slices did comes before; pairs with [PB2]. [PB6] release: for a search
+      // that sees the bits. A failure takes nothing.
+    } while (!words_[w].compare_exchange_weak(seen, seen | bits, base::acq_rel, base::relaxed));
     return true;
   }
 
