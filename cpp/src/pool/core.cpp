@@ -13,6 +13,7 @@ namespace tailrace::pool {
 namespace {
 
 constexpr int kPatience = 500;  // looks at a cache whose owner is inside, most of them yields
+constexpr int kRounds = 200;    // of them, where a visit must not be missed
 constexpr std::int64_t kLeastQuietNs = 20'000'000;  // some passes, however short the decay
 constexpr std::int64_t kLongestDecayNs = std::numeric_limits<std::int64_t>::max() / 8;
 constexpr std::size_t kHugePagesFrom = std::size_t{8} << 20;
@@ -38,13 +39,12 @@ PoolOptions rounded(PoolOptions options) {
 Core::Core(const PoolOptions& options)
     : id_{next_id()},
       key_{id_},
-      free_key_{id_},
       range_{rounded(options).limit_bytes, wants_huge_pages(options)},
       options_{rounded(options)},
       central_{options_.cache_bytes / 2},
       purge_rests_{decays()},
       stray_{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()} {
-  set_free_key();
+  set_watched();
 }
 
 Core::~Core() {
@@ -59,7 +59,9 @@ void Core::visit_caches(Visit&& visit) noexcept {
     cache.lock().end_visit();
   };
   // [PE2] acquire: the entry's fields; pairs with [PE1].
-  for (Entry* entry = entries_.load(base::acquire); entry != nullptr; entry = entry->next) one(entry->cache);
+  for (Entry* entry = entries_.load(base::acquire); entry != nullptr; entry = entry->next) {
+    if (!entry->lost) one(entry->cache);
+  }
   one(stray_);
 }
 
@@ -77,6 +79,7 @@ void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
   cache->lock().enter();
   std::byte* memory = size_class == kHugeClass ? cache->take_huge(slices_for(bytes)) : cache->take(size_class);
   cache->lock().leave();
+  if (!stray.owns_lock() && cache->lock().may_open_quick_way()) stir(cache, false);
   return memory;
 }
 
@@ -137,7 +140,8 @@ Shortage Core::shortage(std::size_t bytes) const noexcept {
 
 void Core::give_slowly(std::byte* block) noexcept {
   const std::size_t size_class = range_.class_at(range_.offset(block));
-  if (ThreadCache* cache = mine(); cache != nullptr) {
+  ThreadCache* cache = mine();
+  if (cache != nullptr) {
     cache->lock().enter();
     cache->give(size_class, block);
     cache->lock().leave();
@@ -149,7 +153,7 @@ void Core::give_slowly(std::byte* block) noexcept {
     stray_.send_outgoing(false);
     stray_.lock().leave();
   }
-  if (free_key_.load(base::relaxed) == kNoHits) after_free();
+  if (watched_.load(base::relaxed) || (cache != nullptr && cache->lock().may_open_quick_way())) stir(cache, true);
 }
 
 void Core::fault(void* block) noexcept {
@@ -166,16 +170,42 @@ std::size_t Core::usable_bytes(const void* block) const noexcept {
   return slab.size_class < kSlabClasses ? slab.block_bytes : slab.slices * kSliceBytes;
 }
 
-void Core::after_free() noexcept {
+// Something has happened in a cache, whose quick way in is closed, or on a way that never is quick.
+void Core::stir(ThreadCache* cache, bool freed) noexcept {
   if (purge_rests_.load(base::relaxed) && purge_rests_.exchange(false, base::relaxed)) wake_purge();
   const std::lock_guard<std::mutex> hold{listeners_mutex_};
-  set_free_key();
-  for (FreeListener* listener : listeners_) listener->on_free();
+  set_watched();
+  for (FreeListener* listener : listeners_) {
+    if (freed) listener->on_free();
+  }
+  if (cache != nullptr && cache->lock().may_open_quick_way() && !watched_.load(base::relaxed)) {
+    cache->lock().open_quick_way();
+  }
 }
 
 // With the listeners' mutex, but in the constructor.
-void Core::set_free_key() noexcept {
-  free_key_.store(listeners_.empty() && !purge_rests_.load(base::relaxed) ? id_ : kNoHits, base::relaxed);
+void Core::set_watched() noexcept {
+  watched_.store(!listeners_.empty() || purge_rests_.load(base::relaxed), base::relaxed);
+}
+
+// What happens in any cache from here on is told to `stir`; what happened before is seen. With the listeners' mutex. False: a
+// cache was in use, for a moment or, if `patiently`, for longer than a thread is ever paused.
+bool Core::close_quick_ways(bool patiently) noexcept {
+  bool all = true;
+  // [PE2] acquire: the entry's fields; pairs with [PE1]. A cache that is not seen begins with its quick way closed.
+  for (Entry* entry = entries_.load(base::acquire); entry != nullptr; entry = entry->next) {
+    OwnerLock<>& lock = entry->cache.lock();
+    int rounds = entry->lost ? 0 : patiently ? kRounds : 1;
+    while (rounds != 0 && !lock.visit(kPatience)) --rounds;
+    lock.close_quick_way();
+    if (rounds != 0) {
+      lock.end_visit();
+    } else if (!entry->lost) {
+      all = false;
+    }
+  }
+  const std::lock_guard<std::mutex> hold{stray_mutex_};  // the strays' way is never quick
+  return all;
 }
 
 void Core::close() noexcept {
@@ -187,7 +217,8 @@ void Core::close() noexcept {
 void Core::listen(FreeListener& listener) {
   const std::lock_guard<std::mutex> hold{listeners_mutex_};
   listeners_.push_back(&listener);
-  set_free_key();
+  set_watched();
+  close_quick_ways(true);
 }
 
 void Core::unlisten(FreeListener& listener) noexcept {
@@ -220,16 +251,19 @@ std::size_t Core::purge() noexcept {
 
 bool Core::rest() noexcept {
   if (!decays()) return true;
+  std::uint64_t counted = 0;
   {
     const std::lock_guard<std::mutex> hold{purge_mutex_};
+    counted = operations_at_pass_;
     if (last_pass_ns_ - quiet_since_ns_ < std::max(4 * options_.decay_ns, kLeastQuietNs)) return false;
   }
+  const std::lock_guard<std::mutex> hold{listeners_mutex_};
   purge_rests_.store(true, base::relaxed);
-  free_key_.store(kNoHits, base::relaxed);
-  base::membarrier();  // a free before it is in the count that is read now; one after it sees the flags
-  const std::lock_guard<std::mutex> hold{purge_mutex_};
-  if (operations() == operations_at_pass_) return true;
+  set_watched();
+  // What came before is in the count that is read now; what comes later is told.
+  if (close_quick_ways(false) && operations() == counted) return true;
   purge_rests_.store(false, base::relaxed);
+  set_watched();
   return false;
 }
 

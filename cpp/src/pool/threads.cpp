@@ -92,13 +92,15 @@ void Core::after_fork() noexcept {
   new (&listeners_mutex_) std::mutex;
   listeners_.clear();
   purge_rests_.store(decays(), base::relaxed);  // the purge thread stayed behind: a free starts another
-  set_free_key();
+  set_watched();
   stray_lost_ = stray_lost_ || stray_.lock().torn();
   const auto found = std::ranges::find(mine_of_thread().caches, id_, &Mine::Cache::pool);
   const ThreadCache* mine = found != mine_of_thread().caches.end() ? found->cache : nullptr;
   // relaxed: the child has one thread.
   for (Entry* entry = entries_.load(base::relaxed); entry != nullptr; entry = entry->next) {
-    if (!entry->cache.lock().torn()) {
+    entry->cache.lock().close_quick_way();
+    entry->lost = entry->lost || entry->cache.lock().torn();
+    if (!entry->lost) {
       entry->has_thread.store(&entry->cache == mine, base::relaxed);
     } else if (&entry->cache == mine) {
       mine_of_thread().caches.erase(found);

@@ -53,7 +53,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void deallocate(void* block) noexcept {
     const std::size_t offset = range_.offset(block);
     if (__builtin_expect(!range_.is_live(offset), 0)) return fault(block);
-    if (const Front& mine = front; __builtin_expect(mine.pool == free_key_.load(base::relaxed), 1)) {
+    if (const Front& mine = front; __builtin_expect(mine.pool == id_, 1)) {
       ThreadCache& cache = *mine.cache;
       if (__builtin_expect(cache.lock().try_enter(), 1)) {
         // Looked at again, inside: who listens and then visits the caches is told of this free, or finds the block.
@@ -105,6 +105,7 @@ class Core : public std::enable_shared_from_this<Core> {
   struct Entry {
     ThreadCache cache;
     base::atomic<bool> has_thread{true};
+    bool lost = false;  // in a forked child: its thread was in the middle of something
     Entry* next = nullptr;
   };
   struct Resource final : std::pmr::memory_resource {
@@ -126,8 +127,9 @@ class Core : public std::enable_shared_from_this<Core> {
   [[gnu::noinline]] void* allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept;
   [[gnu::noinline]] void give_slowly(std::byte* block) noexcept;
   [[gnu::noinline]] void fault(void* block) noexcept;
-  void after_free() noexcept;
-  void set_free_key() noexcept;
+  void stir(ThreadCache* cache, bool freed) noexcept;
+  void set_watched() noexcept;
+  bool close_quick_ways(bool patiently) noexcept;
   void* take(std::size_t size_class, std::size_t bytes) noexcept;
   void reclaim(std::size_t needed_bytes) noexcept;
   void empty_central(bool all, std::int64_t freed_ns) noexcept;
@@ -139,9 +141,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void see_caches(See&& see) const noexcept;
 
   const std::uint64_t id_;
-  // What `front` must show for a hit: the pool's number, or 0. relaxed (both): from some moment on, all go the slow way.
+  // What `front` must show for a hit. relaxed: from some moment on, none is served.
   base::atomic<std::uint64_t> key_;  // kNoHits: closed
-  base::atomic<std::uint64_t> free_key_;  // kNoHits: somebody listens, or the purge thread rests
+  // Somebody listens, or the purge thread rests: each free must look. Set before the quick ways are closed, under visits:
+  // who is let in afterwards sees it. relaxed: what the lock orders.
+  base::atomic<bool> watched_{false};
   Range range_;
   const PoolOptions options_;
   Central central_;
@@ -161,7 +165,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::int64_t last_pass_ns_ = 0;
   std::uint64_t operations_at_pass_ = 0;
   std::int64_t quiet_since_ns_ = 0;
-  std::mutex listeners_mutex_;
+  std::mutex listeners_mutex_;  // guards what follows, and the closing and opening of quick ways
   std::vector<FreeListener*> listeners_;
   Resource resource_{*this};
   Blocks blocks_{*this};
