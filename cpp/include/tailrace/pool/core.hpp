@@ -56,9 +56,7 @@ class Core : public std::enable_shared_from_this<Core> {
     if (const Front& mine = front; __builtin_expect(mine.pool == id_, 1)) {
       ThreadCache& cache = *mine.cache;
       if (__builtin_expect(cache.lock().try_enter(), 1)) {
-        // Looked at again, inside: who listens and then visits the caches is told of this free, or finds the block.
-        const bool kept = mine.pool == free_key_.load(base::relaxed) &&
-                          cache.keep(range_.class_at(offset), static_cast<std::byte*>(block));
+        const bool kept = cache.keep(range_.class_at(offset), static_cast<std::byte*>(block));
         cache.lock().leave();
         if (__builtin_expect(kept, 1)) return;
       }
