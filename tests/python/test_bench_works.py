@@ -20,6 +20,9 @@ QUICK = (
     "P12",
     "P16",
     "F47.1MiB",
+    "M5.16k",
+    "M5.1m",
+    "M6.64k",
 )
 
 
@@ -54,4 +57,8 @@ def test_each_row_of_the_foundation_is_measured():
         "P15",
         "P16",
         "GC",
+        "M5.1m",
+        "M5.4m",
+        "M5.16m",
+        "M6.1m",
     }

@@ -154,6 +154,7 @@ def all_works() -> list[Work]:
     """Return the works of the Python rows, in the order of the goals."""
     from tailrace._bench import (
         awaits,
+        buffers,
         cfuncs,
         convoys,
         crossings,
@@ -180,6 +181,7 @@ def all_works() -> list[Work]:
         gc_pauses,
         parallel_python,
         crossings,
+        buffers,
     )
     return [work for group in groups for work in group.works()]
 
