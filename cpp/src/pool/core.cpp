@@ -111,10 +111,9 @@ void Core::reclaim(std::size_t needed_bytes) noexcept {
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
   empty_central(true, now_ns);
-  constexpr std::int64_t kAnyAge = std::numeric_limits<std::int64_t>::max();
   // With huge pages a run may make up to a unit at each end resident.
   const std::size_t room = std::min(options_.limit_bytes, needed_bytes + 2 * kUnitBytes);
-  range_.purge(kAnyAge, kAnyAge, options_.limit_bytes - room);
+  give_back(options_.limit_bytes - room);
 }
 
 void Core::empty_central(bool all, std::int64_t freed_ns) noexcept {
@@ -244,9 +243,26 @@ std::size_t Core::purge() noexcept {
   const std::int64_t old_ns = now_ns - decay_ns;  // what a cache has kept in vain is old already
   visit_caches([old_ns](ThreadCache& cache) { cache.decay(old_ns); });
   empty_central(false, old_ns);
-  // A single slice given back breaks a huge page, so that waits, and is done only while more is retained than used.
-  const bool scattered = range_.committed_bytes() > 2 * used_bytes();
-  return range_.purge(old_ns, scattered ? now_ns - 3 * decay_ns : std::numeric_limits<std::int64_t>::min(), keep);
+  std::size_t purged = range_.purge({.units_before_ns = old_ns, .keep_bytes = keep});
+  // Parts of units go, at the price of a huge page, while more is retained than used; and what has lain in gaps for a whole
+  // interval, beyond what is allowed to.
+  if (range_.committed_bytes() > 2 * used_bytes()) {
+    purged += range_.purge({.gaps_before_ns = now_ns - 3 * decay_ns, .keep_bytes = keep});
+  }
+  const std::size_t committed = range_.committed_bytes();
+  const std::size_t in_gaps = committed - std::min(committed, range_.taken_bytes());
+  const std::size_t excess = std::min(in_gaps, std::exchange(in_gaps_at_pass_, in_gaps));
+  if (excess > range_.allowed_gaps()) {
+    const std::size_t less = std::max(keep, committed - (excess - range_.allowed_gaps()));
+    purged += range_.purge({.gaps_before_ns = kAnyAge, .least_gap = 8, .keep_bytes = less});
+  }
+  return purged;
+}
+
+// Whole units first, so that no huge page is broken without need.
+std::size_t Core::give_back(std::size_t keep_bytes) noexcept {
+  const std::size_t units = range_.purge({.units_before_ns = kAnyAge, .keep_bytes = keep_bytes});
+  return units + range_.purge({.gaps_before_ns = kAnyAge, .keep_bytes = keep_bytes});
 }
 
 bool Core::rest() noexcept {
@@ -273,8 +289,7 @@ std::size_t Core::trim(std::size_t keep_bytes) noexcept {
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
   empty_central(true, now_ns);
-  constexpr std::int64_t kAnyAge = std::numeric_limits<std::int64_t>::max();
-  return range_.purge(kAnyAge, kAnyAge, range_.taken_bytes() + keep_bytes);
+  return give_back(range_.taken_bytes() + keep_bytes);
 }
 
 std::size_t Core::reserve(std::size_t bytes, bool prefault) {

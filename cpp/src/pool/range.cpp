@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -12,7 +13,11 @@ namespace tailrace::pool {
 namespace {
 
 constexpr std::size_t kOpenSlices = 1024;  // 64 MiB are made accessible at a time
-constexpr int kPopulateWrite = 23;         // MADV_POPULATE_WRITE of linux/mman.h, since 5.14
+constexpr std::size_t kWeightOfClean = std::size_t{1} << 32;  // any slice more that becomes resident outweighs any gap
+constexpr std::size_t kWordsAfterFirst = 2048;  // of a long bitmap, looked at for a better gap than one found
+constexpr std::size_t kAllowedGaps = std::size_t{16} << 20;  // retained without anything going back on growth
+constexpr std::size_t kShortGap = 8;  // slices: a shorter gap is not worth a system call on the way of an allocation
+constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of linux/mman.h, since 5.14
 
 constexpr std::size_t up(std::size_t n, std::size_t grain) noexcept { return (n + grain - 1) / grain * grain; }
 
@@ -83,14 +88,78 @@ Range::~Range() {
   munmap(books_, books_bytes_);
 }
 
+// The best place for `n` slices. Among gaps that are dirty all through, the shortest, so that long ones stay long; if there is
+// none, where the fewest slices become resident. kNone: none seen, which is no verdict.
+std::size_t Range::best_gap(std::size_t n, std::size_t align) const noexcept {
+  Gap best_dirty, best;
+  const auto see = [&](Gap& kept, std::size_t first, std::size_t end, std::size_t cost) {
+    if (first + n <= end && cost < kept.cost) kept = {first, cost};
+  };
+  std::size_t begin = 0, dirty_begin = 0, since_found = 0;
+  bool was_free = false, was_dirty = false;
+  const auto end_dirty = [&](std::size_t at) {
+    if (was_dirty) see(best_dirty, up(dirty_begin, align), at, at - dirty_begin);
+    was_dirty = false;
+  };
+  const auto end_gap = [&](std::size_t at) {
+    end_dirty(at);
+    if (was_free && at - begin >= n) {
+      const std::size_t low = up(begin, align), high = (at - n) / align * align;
+      see(best, low, at, clean_slices(low, n) * kWeightOfClean + (at - begin));
+      if (high > low) see(best, high, at, clean_slices(high, n) * kWeightOfClean + (at - begin));
+    }
+    was_free = false;
+  };
+  for (std::size_t w = 0; w < taken_.words() && since_found < kWordsAfterFirst; ++w) {
+    const std::uint64_t taken = taken_.word(w), dirty = dirty_words_[w].load(base::relaxed);
+    // Bits at which something begins or ends; a word that goes on as the last one ended has none.
+    const std::uint64_t free_before = ~taken << 1 | (was_free ? 1u : 0u);
+    const std::uint64_t dirty_before = (~taken & dirty) << 1 | (was_dirty ? 1u : 0u);
+    for (std::uint64_t edges = (~taken ^ free_before) | ((~taken & dirty) ^ dirty_before); edges != 0;
+         edges &= edges - 1) {
+      const auto bit = static_cast<std::size_t>(std::countr_zero(edges));
+      const std::size_t at = w * 64 + bit;
+      const bool is_free = (taken >> bit & 1) == 0, is_dirty = is_free && (dirty >> bit & 1) != 0;
+      if (was_free && !is_free) end_gap(at);
+      if (was_dirty && !is_dirty) end_dirty(at);
+      if (!was_free && is_free) begin = at;
+      if (!was_dirty && is_dirty) dirty_begin = at;
+      was_free = is_free;
+      was_dirty = is_dirty;
+    }
+    if (best_dirty.first != kNone) ++since_found;
+    if (best_dirty.cost == n) break;
+  }
+  end_gap(taken_.slices());
+  return best_dirty.first != kNone ? best_dirty.first : best.first;
+}
+
+// What becomes resident when [first, first + n) is touched: `visit` sees each word with those bits. A unit of which nothing is
+// resident comes as one huge page; of another, what was given back comes in small pages.
+template <class Visit>
+std::size_t Range::sum_clean(std::size_t first, std::size_t n, Visit&& visit) const noexcept {
+  std::size_t sum = 0;
+  for (std::size_t at = first / grain_ * grain_; at < first + n;) {
+    const std::size_t from = std::max(at, first), to = std::min(at + grain_, first + n);
+    Word& word = dirty_words_[at / 64];
+    const std::uint64_t whole = SliceBitmap<>::mask(at % 64, grain_), part = SliceBitmap<>::mask(from % 64, to - from);
+    sum += static_cast<std::size_t>(visit(word, (word.load(base::relaxed) & whole) == 0 ? whole : part));
+    at += grain_;
+  }
+  return sum;
+}
+
+std::size_t Range::clean_slices(std::size_t first, std::size_t n) const noexcept {
+  // relaxed (all of dirty_words_): bits that are counted; the claim orders the memory itself.
+  return sum_clean(first, n,
+                   [](Word& word, std::uint64_t bits) { return std::popcount(bits & ~word.load(base::relaxed)); });
+}
+
 std::size_t Range::take(std::size_t n) noexcept {
-  // A unit's rest that nothing fills would be resident with its other part: only whole units begin at one, and long runs.
-  const std::size_t align = n % kUnitSlices == 0 || n >= 4 * kUnitSlices ? kUnitSlices : 1;
-  const auto not_dirty = [this](std::size_t w) {
-    return ~dirty_words_[w].load(base::relaxed);
-  };  // relaxed: a preference
-  std::size_t first = taken_.claim_among(n, align, not_dirty);
-  if (first == kNone) first = taken_.claim(n, align);
+  const std::size_t align = begins_at_unit(n) ? kUnitSlices : 1;
+  std::size_t first = best_gap(n, align);
+  // Somebody was quicker, or there is no gap: the bitmap's own search decides.
+  if (first == kNone || !taken_.claim_at(first, n)) first = taken_.claim(n, align);
   if (first == kNone) return kNone;
   if (!open(first, n) || !dirty(first, n)) {
     taken_.give(first, n);
@@ -135,29 +204,32 @@ bool Range::open(std::size_t first, std::size_t n) noexcept {
 
 // Charges and marks what becomes resident with these slices.
 bool Range::dirty(std::size_t first, std::size_t n) noexcept {
-  const std::size_t begin = first / grain_ * grain_, end = up(first + n, grain_);
-  const auto each_word = [&](auto&& visit) {
-    std::size_t sum = 0;
-    for (std::size_t at = begin; at < end;) {
-      const std::size_t part = std::min(64 - at % 64, end - at);
-      sum += static_cast<std::size_t>(visit(dirty_words_[at / 64], SliceBitmap<>::mask(at % 64, part)));
-      at += part;
-    }
-    return sum * kSliceBytes;
-  };
-  // relaxed (all of dirty_words_): bits that are counted; the claim orders the memory itself.
-  const std::size_t expected =
-      each_word([](Word& word, std::uint64_t mask) { return std::popcount(mask & ~word.load(base::relaxed)); });
-  if (expected != 0 && !budget_.charge(expected)) return false;
+  const std::size_t expected = clean_slices(first, n) * kSliceBytes;
   if (expected == 0) return true;
-  const std::size_t made = each_word(
-      [](Word& word, std::uint64_t mask) { return std::popcount(mask & ~word.fetch_or(mask, base::relaxed)); });
+  make_way(expected);
+  if (!budget_.charge(expected)) return false;
+  const std::size_t made = kSliceBytes * sum_clean(first, n, [](Word& word, std::uint64_t bits) {
+                             return std::popcount(bits & ~word.fetch_or(bits, base::relaxed));
+                           });
   // A neighbour in the unit was quicker, or a purge came between: the charge follows what was marked.
   if (made < expected) budget_.credit(expected - made);
   if (made > expected) budget_.charge_over(made - expected);
   dirty_bytes_.fetch_add(made, base::relaxed);
   return true;
 }
+
+// `bytes` more become resident though much is free: it lies in gaps that are too short. As much of it goes back: whole units,
+// which come again as one huge page; parts of units, which cost the huge page, only when a quarter lies in gaps.
+void Range::make_way(std::size_t bytes) noexcept {
+  const std::size_t committed = committed_bytes(), allowed = allowed_gaps();
+  if (committed <= taken_bytes() + allowed) return;
+  const std::size_t keep = std::max(committed - std::min(committed, bytes), taken_bytes() + allowed);
+  purge({.units_before_ns = kAnyAge, .keep_bytes = keep});
+  purge(
+      {.gaps_before_ns = kAnyAge, .least_gap = kShortGap, .keep_bytes = taken_bytes() + taken_bytes() / 24 + allowed});
+}
+
+std::size_t Range::allowed_gaps() const noexcept { return std::max(kAllowedGaps, taken_bytes() / 16); }
 
 std::size_t Range::clean(std::size_t first, std::size_t n) noexcept {
   std::size_t cleaned = 0;
@@ -183,25 +255,22 @@ std::size_t Range::purge_run(std::size_t first, std::size_t n) noexcept {
   return cleaned;
 }
 
-std::size_t Range::purge(std::int64_t before_ns, std::int64_t slices_before_ns, std::size_t keep_bytes) noexcept {
+std::size_t Range::purge(const PurgeTerms& terms) noexcept {
   std::size_t purged = 0;
-  for (const bool whole : {true, false}) {
-    for (std::size_t unit = 0; unit < bytes_ / kUnitBytes && committed_bytes() > keep_bytes; ++unit) {
-      const std::size_t first = unit * kUnitSlices;
-      const std::uint64_t bits = SliceBitmap<>::mask(first % 64, kUnitSlices);
-      const std::uint64_t free = dirty_words_[first / 64].load(base::relaxed) & ~taken_.word(first / 64) & bits;
-      if (free == 0) continue;
-      const bool is_whole = (taken_.word(first / 64) & bits) == 0;
-      const std::int64_t freed = freed_ns_[unit].load(base::relaxed);
-      if (whole && is_whole && freed <= before_ns) {
-        purged += purge_run(first, kUnitSlices);
-      } else if (!whole && freed <= slices_before_ns) {
-        for (std::uint64_t left = free; left != 0;) {
-          const auto from = static_cast<std::size_t>(std::countr_zero(left));
-          const auto n = static_cast<std::size_t>(std::countr_one(left >> from));
-          purged += purge_run(first / 64 * 64 + from, n);
-          left &= ~SliceBitmap<>::mask(from, n);
-        }
+  for (std::size_t unit = 0; unit < bytes_ / kUnitBytes && committed_bytes() > terms.keep_bytes; ++unit) {
+    const std::size_t first = unit * kUnitSlices;
+    const std::uint64_t bits = SliceBitmap<>::mask(first % 64, kUnitSlices);
+    const std::uint64_t free = dirty_words_[first / 64].load(base::relaxed) & ~taken_.word(first / 64) & bits;
+    if (free == 0) continue;
+    const std::int64_t freed = freed_ns_[unit].load(base::relaxed);
+    if ((taken_.word(first / 64) & bits) == 0) {
+      if (freed <= terms.units_before_ns) purged += purge_run(first, kUnitSlices);
+    } else if (freed <= terms.gaps_before_ns) {
+      for (std::uint64_t left = free; left != 0;) {
+        const auto from = static_cast<std::size_t>(std::countr_zero(left));
+        const auto n = static_cast<std::size_t>(std::countr_one(left >> from));
+        if (n >= terms.least_gap) purged += purge_run(first / 64 * 64 + from, n);
+        left &= ~SliceBitmap<>::mask(from, n);
       }
     }
   }

@@ -10,13 +10,19 @@ namespace {
 
 constexpr std::size_t kBatch = 4096;  // bytes of small blocks that are moved between a stack and a slab at a time
 constexpr std::size_t kStackBytes = 65536;  // of small blocks that a stack may hold
-constexpr std::size_t kQuarterClasses = kSlabClasses + 2;  // from here on the next class is a quarter larger
 constexpr std::uint32_t kLeastRoom = 4;  // of a stack of small blocks
-constexpr std::uint32_t kKeptEmpty = 1;  // slabs with no block in use that a bin keeps beside the current one
+constexpr std::size_t kKeptEmpty = std::size_t{2}
+                                   << 20;  // bytes of slabs with no block in use, beside the current ones
 
 // A larger run in its place begins where it must.
 constexpr bool can_stand_in(std::size_t larger, std::size_t size_class) noexcept {
-  return larger == kHugeClass || !begins_at_unit(run_slices(size_class)) || begins_at_unit(run_slices(larger));
+  return larger >= kHugeClass || !begins_at_unit(run_slices(size_class)) || begins_at_unit(run_slices(larger));
+}
+
+// How many of the next classes are larger by a quarter at most: one while there are four for each doubling, then two.
+constexpr std::size_t spare_classes(std::size_t size_class) noexcept {
+  const std::size_t slices = run_slices(size_class);
+  return slices < 4 ? 0 : slices < 16 ? 1 : 2;
 }
 
 constexpr std::uint32_t batch(std::size_t size_class) noexcept {
@@ -54,9 +60,10 @@ std::byte* ThreadCache::take(std::size_t size_class) noexcept {
   if (size_class < kSlabClasses) {
     if (!refill(size_class)) return nullptr;
   } else {
-    // A quarter more than was asked for, at hand, is better than what has to be looked for.
-    if (size_class >= kQuarterClasses && can_stand_in(size_class + 1, size_class)) {
-      if (std::byte* memory = hit(size_class + 1)) return memory;
+    // Up to a quarter more than was asked for, at hand, is better than what has to be looked for.
+    for (std::size_t i = 1; i <= spare_classes(size_class); ++i) {
+      if (!can_stand_in(size_class + i, size_class)) continue;
+      if (std::byte* memory = hit(size_class + i)) return memory;
     }
     std::byte* memory = central_.take(size_class);
     if (memory == nullptr) {
@@ -134,8 +141,8 @@ void ThreadCache::give(std::size_t size_class, std::byte* memory) noexcept {
     keep(size_class, memory);
     return;
   }
-  // Four of the largest are worth more than the budget says.
-  const std::size_t budget = std::max(budget_bytes_, std::min(4 * class_bytes(size_class), 3 * budget_bytes_));
+  // Six of the largest are worth more than the budget says.
+  const std::size_t budget = std::max(budget_bytes_, std::min(6 * class_bytes(size_class), 6 * budget_bytes_));
   while (size_class != kHugeClass && stack.size.load(base::relaxed) < stack.room) {
     if (keep_within(size_class, memory, budget)) return;
     if (!make_room(size_class)) break;
@@ -182,8 +189,7 @@ void ThreadCache::put_back(std::size_t size_class, std::uint32_t n, std::int64_t
 
 void ThreadCache::give_home(std::byte* memory) noexcept {
   Slab& slab = range_.slab_of(range_.offset(memory));
-  auto* block = new (memory) FreeBlock{nullptr};
-  if (slab.owner == this) return take_in(slab, block);
+  if (slab.owner == this) return take_in(slab, memory);
   remote.add();
   ThreadCache* owner = slab.owner;
   Outgoing<ThreadCache>& out = outgoing_[reinterpret_cast<std::uintptr_t>(owner) / 4096 % kOutgoing];
@@ -192,30 +198,31 @@ void ThreadCache::give_home(std::byte* memory) noexcept {
     out.owner = owner;
   }
   has_outgoing = true;
-  if (out.add(block, slab.block_bytes)) out.send();
+  if (out.add(memory, slab.block_bytes)) out.send();
 }
 
 // A block of a slab of ours has come back.
-void ThreadCache::take_in(Slab& slab, FreeBlock* block) noexcept {
+void ThreadCache::take_in(Slab& slab, std::byte* memory) noexcept {
   const bool was_full = slab.free == nullptr;
-  block->next = slab.free;
-  slab.free = block;
+  slab.free = new (memory) FreeBlock{slab.free};
   --slab.used;
   Bin& bin = bins_[slab.size_class];
   if (&slab == bin.current || (!was_full && slab.used != 0)) return;
   if (was_full) link(bin, slab);
   if (slab.used != 0) return;
-  ++bin.empty;
-  if (bin.empty <= kKeptEmpty) return;
+  empty_bytes_ += slab.slices * kSliceBytes;
+  if (empty_bytes_ <= kKeptEmpty) return;
   unlink(bin, slab);
   release(slab, clock_.now_ns());
 }
 
 void ThreadCache::receive() noexcept {
-  for (FreeBlock* block = remote_frees_.take_all(); block != nullptr;) {
-    FreeBlock* next = block->next;
-    take_in(range_.slab_of(range_.offset(block)), block);
-    block = next;
+  for (Parcel* parcel = remote_frees_.take_all(); parcel != nullptr;) {
+    Parcel* next = parcel->next;
+    const auto home = [this](std::byte* memory) { take_in(range_.slab_of(range_.offset(memory)), memory); };
+    for (std::uint32_t i = 0; i < parcel->count; ++i) home(parcel->blocks()[i]);
+    home(reinterpret_cast<std::byte*>(parcel));
+    parcel = next;
   }
 }
 
@@ -229,7 +236,7 @@ void ThreadCache::link(Bin& bin, Slab& slab) noexcept {
 void ThreadCache::unlink(Bin& bin, Slab& slab) noexcept {
   (slab.previous != nullptr ? slab.previous->next : bin.partial) = slab.next;
   if (slab.next != nullptr) slab.next->previous = slab.previous;
-  if (slab.used == 0) --bin.empty;
+  if (slab.used == 0) empty_bytes_ -= slab.slices * kSliceBytes;
 }
 
 void ThreadCache::release(Slab& slab, std::int64_t freed_ns) noexcept {

@@ -130,6 +130,7 @@ class Core : public std::enable_shared_from_this<Core> {
   bool close_quick_ways(bool patiently) noexcept;
   void* take(std::size_t size_class, std::size_t bytes) noexcept;
   void reclaim(std::size_t needed_bytes) noexcept;
+  std::size_t give_back(std::size_t keep_bytes) noexcept;
   void empty_central(bool all, std::int64_t freed_ns) noexcept;
   std::size_t used_bytes() const noexcept;
   std::uint64_t operations() const noexcept;
@@ -160,6 +161,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::mutex
       purge_mutex_;  // one pass at a time, of decay or of who is short: what one holds in its hands another misses
   std::size_t recent_peak_bytes_ = 0;
+  std::size_t in_gaps_at_pass_ = 0;
   std::int64_t last_pass_ns_ = 0;
   std::uint64_t operations_at_pass_ = 0;
   std::int64_t quiet_since_ns_ = 0;

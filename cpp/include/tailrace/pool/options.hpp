@@ -22,7 +22,7 @@ struct PoolOptions {
   HugePages huge_pages = HugePages::kAutomatic;  // automatic: asked for from 8 MiB of limit on
   bool hardened = false;  // canaries, poison, quarantine, guard slices (docs/memory.md)
   std::int64_t decay_ns = 1'000'000'000;  // memory unused for so long goes back to the system; < 0: never
-  std::size_t cache_bytes = std::size_t{32} << 20;  // of buffers that one thread keeps ready
+  std::size_t cache_bytes = std::size_t{16} << 20;  // of buffers that one thread keeps ready
   std::size_t min_retained_bytes = 0;  // never given back by decay
   const base::Clock* clock = &base::RealClock::instance();  // a virtual one: decay is driven by `purge`
 };

@@ -4,7 +4,7 @@
 // Why       Reserved once, so a limit is never missed because two pieces do not touch; committed when used, so a pool costs
 //           what it uses; book-keeping in a mapping of its own.
 // How       A slice that may be resident is *dirty* and charged to the budget, whether taken or free. With huge pages one
-//           touch makes a whole unit of 2 MiB resident, so the unit is charged. A taker prefers dirty slices. Who purges
+//           touch makes a whole unit of 2 MiB resident, so the unit is charged. A taker prefers the shortest gap that is dirty all through. Who purges
 //           claims the run first, so nobody gets a page that is about to vanish.
 // Threads   All members: any thread.
 // Checked   tests/cpp/pool/test_range.cpp, tests/stress/pool.cpp.
@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "tailrace/base/atomic.hpp"
@@ -22,6 +23,17 @@
 #include "tailrace/pool/slice_bitmap.hpp"
 
 namespace tailrace::pool {
+
+inline constexpr std::int64_t kAnyAge = std::numeric_limits<std::int64_t>::max();
+inline constexpr std::int64_t kNoAge = std::numeric_limits<std::int64_t>::min();
+
+// What of a range's free memory goes back to the system.
+struct PurgeTerms {
+  std::int64_t units_before_ns = kNoAge;  // units of which nothing is taken, if unused since before
+  std::int64_t gaps_before_ns = kNoAge;  // slices of other units, whose huge page that breaks
+  std::size_t least_gap = 1;  // of these, runs of so many slices at least
+  std::size_t keep_bytes = 0;  // until so much is committed
+};
 
 class Range {
  public:
@@ -36,9 +48,10 @@ class Range {
   // `freed_ns`: since when it is unused.
   void give(std::size_t first, std::size_t n, std::int64_t freed_ns) noexcept;
 
-  // Gives free memory unused since before `before_ns` back to the system, whole units first, single slices only if
-  // unused since before `slices_before_ns`, until at most `keep_bytes` are committed. Returns how much went back.
-  std::size_t purge(std::int64_t before_ns, std::int64_t slices_before_ns, std::size_t keep_bytes) noexcept;
+  // Gives free memory back to the system; returns how much.
+  std::size_t purge(const PurgeTerms& terms) noexcept;
+  // What may lie in gaps without anybody minding.
+  std::size_t allowed_gaps() const noexcept;
   // Makes free memory dirty, up to `bytes` committed; with its pages if `prefault`. Returns what is committed.
   std::size_t commit(std::size_t bytes, std::int64_t now_ns, bool prefault) noexcept;
 
@@ -77,6 +90,16 @@ class Range {
  private:
   using Word = base::atomic<std::uint64_t>;
 
+  struct Gap {
+    std::size_t first = kNone;
+    std::size_t cost = kNone;
+  };
+
+  std::size_t best_gap(std::size_t n, std::size_t align) const noexcept;
+  template <class Visit>
+  std::size_t sum_clean(std::size_t first, std::size_t n, Visit&& visit) const noexcept;
+  void make_way(std::size_t bytes) noexcept;
+  std::size_t clean_slices(std::size_t first, std::size_t n) const noexcept;
   bool open(std::size_t first, std::size_t n) noexcept;
   bool dirty(std::size_t first, std::size_t n) noexcept;
   std::size_t clean(std::size_t first, std::size_t n) noexcept;

@@ -8,8 +8,10 @@
 // Checked   tests/model/remote_frees.cpp (with mutants), tests/stress/pool.cpp.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include "tailrace/base/atomic.hpp"
 
@@ -48,20 +50,36 @@ class RemoteFrees {
 inline constexpr std::size_t kBatchBlocks = 32;
 inline constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
 
-// The chain for one owner. `Owner` is where its `RemoteFrees` is.
+// A free block in which stand the addresses of others, so that these need not be touched on their way: a line that is written
+// here and read there costs more than all the rest. Followed by `room` addresses.
+struct Parcel {
+  static constexpr std::size_t kMostRoom = 31;
+
+  Parcel* next;
+  std::uint32_t count;
+  std::uint32_t room;
+
+  std::byte** blocks() noexcept { return reinterpret_cast<std::byte**>(this + 1); }
+};
+
+// The parcels for one owner. `Owner` is where its `RemoteFrees` is.
 template <class Owner>
 struct Outgoing {
   Owner* owner = nullptr;
-  FreeBlock* first = nullptr;
-  FreeBlock* last = nullptr;
+  Parcel* first = nullptr;
+  Parcel* last = nullptr;
   std::size_t blocks = 0;
   std::size_t bytes = 0;
 
   // True: it is worth sending.
-  bool add(FreeBlock* block, std::size_t block_bytes) noexcept {
-    block->next = first;
-    if (first == nullptr) last = block;
-    first = block;
+  bool add(std::byte* memory, std::size_t block_bytes) noexcept {
+    if (first != nullptr && first->count < first->room) {
+      first->blocks()[first->count++] = memory;
+    } else {
+      const std::size_t room = std::min((block_bytes - sizeof(Parcel)) / sizeof(std::byte*), Parcel::kMostRoom);
+      first = new (memory) Parcel{first, 0, static_cast<std::uint32_t>(room)};
+      if (last == nullptr) last = first;
+    }
     ++blocks;
     bytes += block_bytes;
     return blocks >= kBatchBlocks || bytes >= kBatchBytes;

@@ -1,7 +1,7 @@
 // size_class.hpp -- how large the block is that an allocation gets.
 //
-// What      Classes every 16 bytes up to 128, then four for each doubling: up to 64 KiB cut from slabs, beyond that runs of
-//           whole slices. Above 64 MiB a run has just the slices that it needs.
+// What      Classes every 16 bytes up to 128, then four for each doubling, eight from 1 MiB on: up to 64 KiB cut from slabs,
+//           beyond that runs of whole slices. Above 64 MiB a run has just the slices that it needs.
 // Why       At most a fifth is lost to rounding, and a class is found by a table or three instructions.
 // Threads   Pure functions.
 // Checked   tests/cpp/pool/test_size_class.cpp, for every size up to 128 MiB that could be told apart.
@@ -20,7 +20,7 @@ inline constexpr std::size_t kUnitSlices = 32;  // a huge page, and the grain of
 inline constexpr std::size_t kUnitBytes = kUnitSlices * kSliceBytes;
 
 inline constexpr std::size_t kSlabClasses = 44;  // 16 B ... 64 KiB
-inline constexpr std::size_t kRunClasses = 35;  // 2 ... 1024 slices
+inline constexpr std::size_t kRunClasses = 59;  // 2 ... 1024 slices
 inline constexpr std::size_t kHugeClass = kSlabClasses + kRunClasses;
 inline constexpr std::size_t kClasses = kHugeClass + 1;
 inline constexpr std::size_t kMaxSlabBlock = kSliceBytes;
@@ -31,19 +31,20 @@ constexpr std::size_t slices_for(std::size_t bytes) noexcept { return (bytes + k
 
 namespace detail {
 
-// Four classes for each doubling of `first`, numbered from 0: the one that holds `n` > first; `first` is a power of two.
-constexpr std::size_t quarter_step(std::size_t n, std::size_t first) noexcept {
+// `steps` classes (4 or 8) for each doubling of `first`, numbered from 0: the one that holds `n` > first. Powers of two all.
+constexpr std::size_t step_of(std::size_t n, std::size_t first, std::size_t steps) noexcept {
   const auto log = static_cast<std::size_t>(std::bit_width(n - 1) - 1);
   const auto log_first = static_cast<std::size_t>(std::bit_width(first) - 1);
-  return (log - log_first) * 4 + (((n - 1) >> (log - 2)) & 3);
+  const auto log_steps = static_cast<std::size_t>(std::bit_width(steps) - 1);
+  return (log - log_first) * steps + (((n - 1) >> (log - log_steps)) & (steps - 1));
 }
 
-constexpr std::size_t quarter_size(std::size_t step, std::size_t first) noexcept {
-  return ((5 + step % 4) << (step / 4)) * (first / 4);
+constexpr std::size_t size_of(std::size_t step, std::size_t first, std::size_t steps) noexcept {
+  return ((steps + 1 + step % steps) << (step / steps)) * (first / steps);
 }
 
 constexpr std::size_t slab_class(std::size_t bytes) noexcept {
-  return bytes <= 128 ? (bytes + 15) / 16 - (bytes != 0 ? 1 : 0) : 8 + quarter_step(bytes, 128);
+  return bytes <= 128 ? (bytes + 15) / 16 - (bytes != 0 ? 1 : 0) : 8 + step_of(bytes, 128, 4);
 }
 
 inline constexpr auto kSmallTable = [] {
@@ -59,19 +60,21 @@ constexpr std::size_t class_of(std::size_t bytes) noexcept {
   if (bytes <= kMaxSlabBlock) return detail::slab_class(bytes);
   const std::size_t slices = slices_for(bytes);
   if (slices > kMaxRunSlices) return kHugeClass;
-  return kSlabClasses + (slices <= 4 ? slices - 2 : 3 + detail::quarter_step(slices, 4));
+  if (slices <= 4) return kSlabClasses + slices - 2;
+  return kSlabClasses + (slices <= 16 ? 3 + detail::step_of(slices, 4, 4) : 11 + detail::step_of(slices, 16, 8));
 }
 
 // Slices of a run of this class.
 constexpr std::size_t run_slices(std::size_t size_class) noexcept {
   const std::size_t run = size_class - kSlabClasses;
-  return run < 3 ? run + 2 : detail::quarter_size(run - 3, 4);
+  if (run < 3) return run + 2;
+  return run < 11 ? detail::size_of(run - 3, 4, 4) : detail::size_of(run - 11, 16, 8);
 }
 
 // What a block of this class holds; of the huge class, which has no size of its own, 0.
 constexpr std::size_t class_bytes(std::size_t size_class) noexcept {
   if (size_class < 8) return (size_class + 1) * 16;
-  if (size_class < kSlabClasses) return detail::quarter_size(size_class - 8, 128);
+  if (size_class < kSlabClasses) return detail::size_of(size_class - 8, 128, 4);
   return size_class == kHugeClass ? 0 : run_slices(size_class) * kSliceBytes;
 }
 

@@ -36,7 +36,7 @@ class alignas(base::kCacheLine) ThreadCache {
               bool asymmetric) noexcept;
 
   OwnerLock<>& lock() noexcept { return lock_; }
-  RemoteFrees<>& remote_frees() noexcept { return remote_frees_; }
+  RemoteFrees<Parcel>& remote_frees() noexcept { return remote_frees_; }
 
   // What lies ready; nullptr when nothing does, and always for the huge class.
   std::byte* hit(std::size_t size_class) noexcept {
@@ -102,7 +102,6 @@ class alignas(base::kCacheLine) ThreadCache {
   struct Bin {
     Slab* current = nullptr;  // from which blocks come
     Slab* partial = nullptr;  // others with free blocks
-    std::uint32_t empty = 0;  // of these, slabs with no block in use
   };
   static constexpr std::size_t kOutgoing = 8;
   static constexpr std::uint32_t kLargeRoom = 8;
@@ -113,25 +112,26 @@ class alignas(base::kCacheLine) ThreadCache {
   bool make_room(std::size_t size_class) noexcept;
   void put_back(std::size_t size_class, std::uint32_t n, std::int64_t freed_ns) noexcept;
   void give_home(std::byte* memory) noexcept;
-  void take_in(Slab& slab, FreeBlock* block) noexcept;
+  void take_in(Slab& slab, std::byte* memory) noexcept;
   void receive() noexcept;
   void push(Stack& stack, std::byte* memory) noexcept;
   void release(Slab& slab, std::int64_t freed_ns) noexcept;
   static void link(Bin& bin, Slab& slab) noexcept;
-  static void unlink(Bin& bin, Slab& slab) noexcept;
+  void unlink(Bin& bin, Slab& slab) noexcept;
 
   OwnerLock<> lock_;
   LiveMarks live_;  // the range's
   std::size_t held_bytes_ = 0;  // in the stacks of large blocks
   const std::size_t budget_bytes_;  // for them
-  std::array<Stack, kClasses> stacks_{};
+  std::array<Stack, kClasses + 2> stacks_{};  // two that stay empty, to be looked at after the last
   Range& range_;
   Central& central_;
   const base::Clock& clock_;
   std::uint64_t operations_at_decay_ = 0;
   std::array<Bin, kSlabClasses> bins_{};
+  std::size_t empty_bytes_ = 0;  // in the bins' other slabs, of which no block is in use
   std::array<Outgoing<ThreadCache>, kOutgoing> outgoing_{};
-  alignas(base::kCacheLine) RemoteFrees<> remote_frees_;  // others write it
+  alignas(base::kCacheLine) RemoteFrees<Parcel> remote_frees_;  // others write it
 };
 
 }  // namespace tailrace::pool
