@@ -221,12 +221,13 @@ bool Range::dirty(std::size_t first, std::size_t n) noexcept {
 // `bytes` more become resident though much is free: it lies in gaps that are too short. As much of it goes back: whole units,
 // which come again as one huge page; parts of units, which cost the huge page, only when a quarter lies in gaps.
 void Range::make_way(std::size_t bytes) noexcept {
-  const std::size_t committed = committed_bytes(), allowed = allowed_gaps();
-  if (committed <= taken_bytes() + allowed) return;
-  const std::size_t keep = std::max(committed - std::min(committed, bytes), taken_bytes() + allowed);
-  purge({.units_before_ns = kAnyAge, .keep_bytes = keep});
-  purge(
-      {.gaps_before_ns = kAnyAge, .least_gap = kShortGap, .keep_bytes = taken_bytes() + taken_bytes() / 24 + allowed});
+  const std::size_t committed = committed_bytes(), taken = taken_bytes(), allowed = allowed_gaps();
+  if (committed <= taken + allowed) return;
+  const std::size_t floor = reserved_floor_bytes_.load(base::relaxed);
+  const std::size_t keep = std::max(committed - std::min(committed, bytes), taken + allowed);
+  purge({.units_before_ns = kAnyAge, .keep_bytes = std::max(keep, floor)});
+  const std::size_t mostly = std::max(taken + taken / 24 + allowed, floor);
+  purge({.gaps_before_ns = kAnyAge, .least_gap = kShortGap, .keep_bytes = mostly});
 }
 
 std::size_t Range::allowed_gaps() const noexcept { return std::max(kAllowedGaps, taken_bytes() / 16); }
@@ -278,6 +279,9 @@ std::size_t Range::purge(const PurgeTerms& terms) noexcept {
 }
 
 std::size_t Range::commit(std::size_t bytes, std::int64_t now_ns, bool prefault) noexcept {
+  std::size_t floor = reserved_floor_bytes_.load(base::relaxed);
+  while (floor < bytes && !reserved_floor_bytes_.compare_exchange_weak(floor, bytes, base::relaxed, base::relaxed)) {
+  }
   for (std::size_t unit = 0; unit < bytes_ / kUnitBytes && committed_bytes() < bytes; ++unit) {
     const std::size_t first = unit * kUnitSlices;
     if (!taken_.borrow_at(first, kUnitSlices)) continue;

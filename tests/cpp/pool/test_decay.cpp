@@ -93,6 +93,17 @@ TEST(what_was_reserved_stays_and_what_is_retained_by_wish_stays) {
   CHECK_EQ(world.pool->statistics().committed_bytes, std::size_t{0});
 }
 
+TEST(growth_gives_nothing_back_of_what_was_reserved) {
+  World world{{.limit_bytes = 256 * kMiB}};
+  CHECK(world.pool->reserve(64 * kMiB, false) >= 64 * kMiB);
+  std::vector<void*> blocks;
+  for (int i = 0; i < 80; ++i) blocks.push_back(world.pool->allocate(kMiB));
+  CHECK_EQ(world.pool->statistics().n_purge, std::uint64_t{0});
+  for (void* block : blocks) world.pool->deallocate(block);
+  world.pool->deallocate(world.pool->allocate(100 * kMiB));
+  CHECK(world.pool->statistics().committed_bytes >= 64 * kMiB);
+}
+
 TEST(a_block_that_comes_back_after_a_purge_is_zero_until_it_is_written) {
   World world;
   auto* block = static_cast<unsigned char*>(world.pool->allocate(4 * kMiB));

@@ -123,6 +123,7 @@ class Range {
   Budget budget_;
   // relaxed (all): counts for statistics.
   base::atomic<std::size_t> taken_bytes_{0};
+  base::atomic<std::size_t> reserved_floor_bytes_{0};  // that growth leaves committed
   base::atomic<std::size_t> dirty_bytes_{0};
   base::atomic<std::uint64_t> purges_{0};
   base::atomic<std::uint64_t> purged_bytes_{0};
