@@ -1,6 +1,7 @@
 #include "tailrace/pool/core.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -28,9 +29,12 @@ bool wants_huge_pages(const PoolOptions& options) noexcept {
 }
 
 PoolOptions rounded(PoolOptions options) {
+  static const bool made = (link_secret = random_secret(), true);
+  (void)made;
   const std::size_t grain = wants_huge_pages(options) ? kUnitBytes : kSliceBytes;
   options.limit_bytes = (options.limit_bytes + grain - 1) / grain * grain;
   options.decay_ns = std::min(options.decay_ns, kLongestDecayNs);
+  options.hardened = options.hardened || hardened_by_environment();
   return options;
 }
 
@@ -38,10 +42,11 @@ PoolOptions rounded(PoolOptions options) {
 
 Core::Core(const PoolOptions& options)
     : id_{next_id()},
-      key_{id_},
+      key_{options.hardened || hardened_by_environment() ? kNoHits : id_},
       range_{rounded(options).limit_bytes, wants_huge_pages(options)},
       options_{rounded(options)},
       central_{options_.cache_bytes / 2},
+      hardened_{options_.hardened ? new Hardened{options_} : nullptr},
       purge_rests_{decays()},
       stray_{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()} {
   set_watched();
@@ -84,11 +89,16 @@ void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
 }
 
 void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept {
+  if (hardened_ != nullptr) return allocate_hardened(bytes, alignment);
   if (closed()) return nullptr;
   // Whole units begin at one, whichever way they are taken.
   if (alignment > kSliceBytes && bytes <= options_.limit_bytes) {
     bytes = std::max<std::size_t>(bytes + kUnitBytes - 1, kUnitBytes) / kUnitBytes * kUnitBytes;
   }
+  return allocate_anew(size_class, bytes);
+}
+
+void* Core::allocate_anew(std::size_t size_class, std::size_t bytes) noexcept {
   const std::size_t slices = size_class < kSlabClasses ? slab_slices(size_class) : slices_for(bytes);
   const bool possible = bytes <= options_.limit_bytes;
   void* memory = possible ? take(size_class, bytes) : nullptr;
@@ -107,6 +117,7 @@ void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes, std::size
 // into the budget.
 void Core::reclaim(std::size_t needed_bytes) noexcept {
   const std::lock_guard<std::mutex> hold{purge_mutex_};
+  release_runs(true);
   const std::int64_t now_ns = options_.clock->now_ns();
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });
@@ -135,6 +146,18 @@ Shortage Core::shortage(std::size_t bytes) const noexcept {
           .closed = closed()};
 }
 
+std::size_t Core::check() noexcept {
+  std::size_t seen = 0;
+  if (hardened_ == nullptr) return seen;
+  const std::lock_guard<std::mutex> hold{purge_mutex_};
+  visit_caches([&](ThreadCache& cache) { seen += cache.look_at_quarantine(); });
+  hardened_->runs.see([&](const RunQuarantine::Held& held) {
+    Hardened::look(held.block, held.room);
+    ++seen;
+  });
+  return seen;
+}
+
 // ---- frees that are not hits ----
 
 void Core::give_slowly(std::byte* block) noexcept {
@@ -155,16 +178,25 @@ void Core::give_slowly(std::byte* block) noexcept {
   if (watched_.load(base::relaxed) || (cache != nullptr && cache->lock().may_open_quick_way())) stir(cache, true);
 }
 
-void Core::fault(void* block) noexcept {
+void Core::give_special(void* block) noexcept {
   if (block == nullptr) return;
-  TAILRACE_CHECK(range_.contains(block), "a memory pool was given a pointer that is not from it");
-  TAILRACE_CHECK(false,
-                 "a memory pool was given a pointer that no live block begins at: freed twice, or inside of a block");
+  if (!range_.contains(block)) end_with({"a memory pool was given a pointer that is not from it", block});
+  if (!range_.is_live(range_.offset(block))) {
+    end_with(
+        {"a memory pool was given a pointer that no live block begins at: freed twice, or inside of a block", block});
+  }
+  if (range_.live().is_secret(block)) {
+    explicit_bzero(block, usable_bytes(block));
+    range_.live().set(block);
+    if (hardened_ == nullptr) return deallocate(block);
+  }
+  free_hardened(static_cast<std::byte*>(block));
 }
 
 std::size_t Core::usable_bytes(const void* block) const noexcept {
   const std::size_t offset = range_.offset(block);
   TAILRACE_CHECK(range_.is_live(offset), "no live block of the memory pool begins there");
+  if (hardened_ != nullptr) return hardened_->bytes_of(static_cast<const std::byte*>(block), room_of(block));
   const Slab& slab = range_.slab_of(offset);
   return slab.size_class < kSlabClasses ? slab.block_bytes : slab.slices * kSliceBytes;
 }
@@ -208,7 +240,9 @@ bool Core::close_quick_ways(bool patiently) noexcept {
 }
 
 void Core::close() noexcept {
+  closed_.store(true, base::relaxed);
   key_.store(kNoHits, base::relaxed);
+  check();
   const std::lock_guard<std::mutex> hold{listeners_mutex_};  // who listens from now on sees that it is closed
   for (FreeListener* listener : listeners_) listener->on_free();
 }
@@ -241,6 +275,7 @@ std::size_t Core::purge() noexcept {
   const std::size_t keep = std::max(
       {options_.min_retained_bytes, reserved_floor_bytes_.load(base::relaxed), quiet ? 0 : recent_peak_bytes_ / 2});
   const std::int64_t old_ns = now_ns - decay_ns;  // what a cache has kept in vain is old already
+  if (quiet) release_runs(true);
   visit_caches([old_ns](ThreadCache& cache) { cache.decay(old_ns); });
   empty_central(false, old_ns);
   std::size_t purged = range_.purge({.units_before_ns = old_ns, .keep_bytes = keep});
@@ -285,6 +320,7 @@ bool Core::rest() noexcept {
 
 std::size_t Core::trim(std::size_t keep_bytes) noexcept {
   const std::lock_guard<std::mutex> hold{purge_mutex_};
+  release_runs(true);
   const std::int64_t now_ns = options_.clock->now_ns();
   visit_caches([](ThreadCache& cache) { cache.send_outgoing(true); });
   visit_caches([now_ns](ThreadCache& cache) { cache.flush(now_ns); });

@@ -81,6 +81,7 @@ Shortage MemoryPool::shortage(std::size_t bytes) const noexcept { return core_->
 void MemoryPool::listen(FreeListener& listener) { core_->listen(listener); }
 void MemoryPool::unlisten(FreeListener& listener) noexcept { core_->unlisten(listener); }
 void MemoryPool::close() noexcept { core_->close(); }
+std::size_t MemoryPool::check() noexcept { return core_->check(); }
 bool MemoryPool::closed() const noexcept { return core_->closed(); }
 std::size_t MemoryPool::reserve(std::size_t bytes, bool prefault) { return core_->reserve(bytes, prefault); }
 std::size_t MemoryPool::trim(std::size_t keep_bytes) noexcept { return core_->trim(keep_bytes); }

@@ -17,6 +17,7 @@ void Core::see_caches(See&& see) const noexcept {
 std::uint64_t Core::operations() const noexcept {
   std::uint64_t sum = 0;
   see_caches([&](const ThreadCache& cache) { sum += cache.operations(); });
+  if (hardened_ != nullptr) sum += hardened_->runs.frees();
   return sum;
 }
 
@@ -30,6 +31,7 @@ std::size_t Core::used_bytes() const noexcept {
     }
     add(cache.huge_alloc_bytes.read(), cache.huge_free_bytes.read());
   });
+  if (hardened_ != nullptr) add(0, hardened_->runs.bytes());
   const auto used = static_cast<std::size_t>(std::max<std::int64_t>(sum, 0));
   std::size_t peak = peak_used_bytes_.load(base::relaxed);
   while (peak < used && !peak_used_bytes_.compare_exchange_weak(peak, used, base::relaxed, base::relaxed)) {
@@ -49,7 +51,12 @@ PoolStatistics Core::statistics() const {
     }
     all.n_remote_free += cache.remote.read();
     misses += cache.misses.read();
+    all.quarantined_bytes += cache.quarantined_bytes();
   });
+  if (hardened_ != nullptr) {
+    classes[kHugeClass].n_free += hardened_->runs.blocks();
+    all.quarantined_bytes += hardened_->runs.bytes();
+  }
   for (std::size_t i = 0; i < kClasses; ++i) {
     classes[i].block_bytes = class_bytes(i);
     all.n_alloc += classes[i].n_alloc;

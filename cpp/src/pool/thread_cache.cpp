@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "tailrace/pool/fault.hpp"
+
 namespace tailrace::pool {
 
 namespace {
@@ -50,7 +52,12 @@ std::uint64_t ThreadCache::operations() const noexcept {
   std::uint64_t sum = 0;
   for (const Stack& stack : stacks_)
     sum += stack.from_below.read() + 2 * stack.frees.read() - stack.size.load(base::relaxed);
-  return sum;
+  return quarantine_ == nullptr ? sum : sum + quarantine_->operations();
+}
+
+// The link in a free block does not lead to another.
+void ThreadCache::spoilt(const FreeBlock* block, std::size_t bytes) noexcept {
+  end_with({"a block of a memory pool was written to after it was freed, over its link", block, bytes, block});
 }
 
 // ---- small blocks: from slabs to the stack ----
@@ -95,7 +102,10 @@ bool ThreadCache::refill(std::size_t size_class) noexcept {
   Slab& slab = *bin.current;
   if (slab.free == nullptr) carve(slab);
   for (std::uint32_t n = batch(size_class); n != 0 && slab.free != nullptr; --n) {
-    push(stack, reinterpret_cast<std::byte*>(std::exchange(slab.free, slab.free->next)));
+    FreeBlock* block = slab.free;
+    slab.free = block->next;
+    if (__builtin_expect(slab.free != nullptr && !slab.holds(slab.free), 0)) spoilt(block, slab.block_bytes);
+    push(stack, reinterpret_cast<std::byte*>(block));
     ++slab.used;
   }
   return true;
@@ -259,11 +269,13 @@ std::byte* ThreadCache::take_huge(std::size_t slices) noexcept {
 // ---- handing back ----
 
 void ThreadCache::send_outgoing(bool all) noexcept {
+  if (all) end_quarantine();
   for (std::size_t i = 0; all && i < kSlabClasses; ++i) put_back(i, stacks_[i].size.load(base::relaxed), 0);
   for (auto& out : outgoing_) out.send();
 }
 
 void ThreadCache::flush(std::int64_t freed_ns) noexcept {
+  end_quarantine();
   for (std::size_t i = 0; i < kHugeClass; ++i) put_back(i, stacks_[i].size.load(base::relaxed), freed_ns);
   for (auto& out : outgoing_) out.send();
   receive();

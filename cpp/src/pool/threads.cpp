@@ -69,7 +69,10 @@ ThreadCache& Core::adopt() {
     // relaxed: a look. [PE3] acquire: what the cache's last thread left; pairs with [PE4].
     if (!entry->has_thread.load(base::relaxed) && !entry->has_thread.exchange(true, base::acquire)) return entry->cache;
   }
-  auto* entry = new Entry{{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()}};
+  std::unique_ptr<Entry> made{
+      new Entry{{range_, central_, *options_.clock, options_.cache_bytes, base::membarrier_works()}}};
+  if (hardened_ != nullptr) made->cache.harden(options_.quarantine_bytes);
+  Entry* entry = made.release();
   entry->next = entries_.load(base::relaxed);  // relaxed: a guess; the exchange re-reads it
   // [PE1] release: the entry's fields; pairs with [PE2]. A failed attempt publishes nothing: relaxed.
   while (!entries_.compare_exchange_weak(entry->next, entry, base::release, base::relaxed)) {
@@ -85,6 +88,18 @@ void Core::abandon(ThreadCache& cache) noexcept {
     // [PE4] release: the cache as this thread leaves it; pairs with [PE3].
     if (&entry->cache == &cache) entry->has_thread.store(false, base::release);
   }
+}
+
+void Core::lock_for_fork() noexcept {
+  purge_mutex_.lock();  // so that no visit, and no loan of slices, is cut off in the middle
+  stray_mutex_.lock();
+  if (hardened_ != nullptr) hardened_->runs.lock();
+}
+
+void Core::unlock_after_fork() noexcept {
+  if (hardened_ != nullptr) hardened_->runs.unlock();
+  stray_mutex_.unlock();
+  purge_mutex_.unlock();
 }
 
 void Core::after_fork() noexcept {

@@ -2,42 +2,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <string>
 #include <thread>
 
 #include "../harness.hpp"
+#include "last_words.hpp"
 #include "tailrace/pool/memory_pool.hpp"
 
 namespace {
 
 using namespace tailrace::pool;
+using tailrace::test::has;
+using tailrace::test::last_words;
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
-
-// What a child says on its standard error before it ends by SIGABRT; "" when it ends otherwise.
-template <class Body>
-std::string last_words(Body body) {
-  int ends[2];
-  CHECK_EQ(pipe(ends), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    std::signal(SIGABRT, SIG_DFL);
-    dup2(ends[1], STDERR_FILENO);
-    body();
-    _exit(0);
-  }
-  close(ends[1]);
-  std::string said;
-  char part[256];
-  for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<std::size_t>(n));
-  close(ends[0]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? said : std::string{};
-}
-
-bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 TEST(a_block_freed_twice_ends_the_process_at_every_size) {
   for (const std::size_t bytes :

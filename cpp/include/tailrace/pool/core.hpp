@@ -16,6 +16,7 @@
 
 #include "tailrace/base/block_source.hpp"
 #include "tailrace/pool/central.hpp"
+#include "tailrace/pool/hardened.hpp"
 #include "tailrace/pool/options.hpp"
 #include "tailrace/pool/range.hpp"
 #include "tailrace/pool/statistics.hpp"
@@ -52,7 +53,7 @@ class Core : public std::enable_shared_from_this<Core> {
 
   void deallocate(void* block) noexcept {
     const std::size_t offset = range_.offset(block);
-    if (__builtin_expect(!range_.is_live(offset), 0)) return fault(block);
+    if (__builtin_expect(!range_.is_ordinary(offset), 0)) return give_special(block);
     if (const Front& mine = front; __builtin_expect(mine.pool == id_, 1)) {
       ThreadCache& cache = *mine.cache;
       if (__builtin_expect(cache.lock().try_enter(), 1)) {
@@ -72,7 +73,11 @@ class Core : public std::enable_shared_from_this<Core> {
   std::size_t purge() noexcept;
   void flush_thread() noexcept;
   void close() noexcept;
-  bool closed() const noexcept { return key_.load(base::relaxed) == kNoHits; }
+  bool closed() const noexcept { return closed_.load(base::relaxed); }
+  // What is freed is overwritten first.
+  void keep_secret(void* block) const noexcept { range_.live().set_secret(block); }
+  // Looks at every block in quarantine, and returns how many there are.
+  std::size_t check() noexcept;
   void listen(FreeListener& listener);
   void unlisten(FreeListener& listener) noexcept;
 
@@ -85,14 +90,8 @@ class Core : public std::enable_shared_from_this<Core> {
   // A thread's coming and going. `adopt`: a cache for this thread. `abandon`: its thread ends.
   ThreadCache& adopt();
   void abandon(ThreadCache& cache) noexcept;
-  void lock_for_fork() noexcept {
-    purge_mutex_.lock();  // so that no visit, and no loan of slices, is cut off in the middle
-    stray_mutex_.lock();
-  }
-  void unlock_after_fork() noexcept {
-    stray_mutex_.unlock();
-    purge_mutex_.unlock();
-  }
+  void lock_for_fork() noexcept;
+  void unlock_after_fork() noexcept;
   void after_fork() noexcept;  // in the child
   // Whether the purge thread looks after this pool.
   bool decays() const noexcept { return options_.decay_ns >= 0 && !options_.clock->is_virtual(); }
@@ -123,8 +122,18 @@ class Core : public std::enable_shared_from_this<Core> {
   ThreadCache* mine() noexcept { return front.pool == id_ ? front.cache : find_mine(); }
   ThreadCache* find_mine() noexcept;
   [[gnu::noinline]] void* allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept;
+  void* allocate_anew(std::size_t size_class, std::size_t bytes) noexcept;
+  void* allocate_hardened(std::size_t bytes, std::size_t alignment) noexcept;
+  void* allocate_fresh(std::size_t size_class, std::size_t bytes) noexcept;
+  void* allocate_run(std::size_t bytes, std::size_t alignment) noexcept;
   [[gnu::noinline]] void give_slowly(std::byte* block) noexcept;
-  [[gnu::noinline]] void fault(void* block) noexcept;
+  [[gnu::noinline]] void give_special(void* block) noexcept;
+  void free_hardened(std::byte* block) noexcept;
+  void free_run(std::byte* block) noexcept;
+  void quarantine_slowly(std::size_t size_class, std::byte* block) noexcept;
+  void release_runs(bool all) noexcept;
+  void give_run(std::byte* block, std::size_t room) noexcept;
+  std::size_t room_of(const void* block) const noexcept;
   void stir(ThreadCache* cache, bool freed) noexcept;
   void set_watched() noexcept;
   bool close_quick_ways(bool patiently) noexcept;
@@ -141,13 +150,15 @@ class Core : public std::enable_shared_from_this<Core> {
 
   const std::uint64_t id_;
   // What `front` must show for a hit. relaxed: from some moment on, none is served.
-  base::atomic<std::uint64_t> key_;  // kNoHits: closed
+  base::atomic<std::uint64_t> key_;  // kNoHits: closed, or hardened
   // Somebody listens, or the purge thread rests: each free must look. Set before the quick ways are closed, under visits:
   // who is let in afterwards sees it. relaxed: what the lock orders.
   base::atomic<bool> watched_{false};
   Range range_;
   const PoolOptions options_;
   Central central_;
+  const std::unique_ptr<Hardened> hardened_;  // null: the pool is not
+  base::atomic<bool> closed_{false};  // relaxed: a close is no order, only a refusal from some moment on
   base::atomic<Entry*> entries_{nullptr};  // only grows
   // relaxed (all): counts for statistics, or the limits of a policy.
   base::atomic<std::uint64_t> shortages_{0};

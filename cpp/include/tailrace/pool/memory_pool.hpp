@@ -40,10 +40,17 @@ class MemoryPool {
     TAILRACE_CHECK(is_alignment(alignment), "an alignment is a power of two up to 2 MiB");
     return core_->try_allocate(bytes, alignment < kMinAlignment ? kMinAlignment : alignment);
   }
+  // As `allocate`, for a password or a key: whatever the pool's options, its bytes are overwritten when it is freed.
+  void* allocate_secret(std::size_t bytes, std::size_t alignment = 64) {
+    void* block = allocate(bytes, alignment);
+    core_->keep_secret(block);
+    return block;
+  }
   void* allocate_within(std::size_t bytes, std::int64_t timeout_ns, std::size_t alignment = 64);
   void deallocate(void* block) noexcept { core_->deallocate(block); }  // nullptr is allowed
 
-  std::size_t usable_bytes(const void* block) const noexcept;  // what the block really holds
+  // What the block really holds; in a hardened pool, what was asked for.
+  std::size_t usable_bytes(const void* block) const noexcept;
   bool owns(const void* pointer) const noexcept;  // whether it points into this pool's range
   Shortage shortage(std::size_t bytes) const noexcept;  // as it would be told now
 
@@ -51,6 +58,8 @@ class MemoryPool {
   void unlisten(FreeListener& listener) noexcept;  // when it returns the listener is not called any more
 
   void close() noexcept;
+  // Of a hardened pool: looks whether all blocks in quarantine are as they were left, and returns how many there are.
+  std::size_t check() noexcept;
   bool closed() const noexcept;
 
   // Commits `bytes` now; `prefault`: and makes their pages, so that no first touch waits. Returns what is ready.

@@ -24,6 +24,8 @@ struct PoolOptions {
   std::int64_t decay_ns = 1'000'000'000;  // memory unused for so long goes back to the system; < 0: never
   std::size_t cache_bytes = std::size_t{16} << 20;  // of buffers that one thread keeps ready
   std::size_t min_retained_bytes = 0;  // never given back by decay
+  std::size_t quarantine_bytes = std::size_t{32} << 10;  // hardened: small blocks of one size that a thread lets wait
+  std::uint32_t guard_one_in = 16;  // hardened: how many large blocks there are for one with a guard; 0: none
   const base::Clock* clock = &base::RealClock::instance();  // a virtual one: decay is driven by `purge`
 };
 

@@ -66,6 +66,10 @@ class Range {
     const std::size_t granule = std::rotr(offset, LiveMarks::kGranuleShift);
     return granule < granules_ && marks_[granule].load(base::relaxed) != 0;  // relaxed: as in LiveMarks
   }
+  bool is_ordinary(std::size_t offset) const noexcept {
+    const std::size_t granule = std::rotr(offset, LiveMarks::kGranuleShift);
+    return granule < granules_ && marks_[granule].load(base::relaxed) == LiveMarks::kOrdinary;  // relaxed: as above
+  }
 
   // The descriptor and the class of the run that a live block belongs to; set by `describe` before the run is used.
   Slab& slab_of(std::size_t offset) const noexcept { return slabs_[heads_[offset >> kSliceShift]]; }

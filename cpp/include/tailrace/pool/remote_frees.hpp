@@ -17,9 +17,32 @@
 
 namespace tailrace::pool {
 
+// Of the process, set before the first pool has a block; it never changes afterwards.
+inline constinit std::uintptr_t link_secret = 0;
+
+struct FreeBlock;
+
+// A pointer that who reads or writes freed memory can neither use nor forge; decoded, a wrong one is no block's.
+class EncodedLink {
+ public:
+  explicit EncodedLink(FreeBlock* block) noexcept { *this = block; }
+  EncodedLink& operator=(FreeBlock* block) noexcept {
+    bits_ = reinterpret_cast<std::uintptr_t>(block) ^ key();
+    return *this;
+  }
+  EncodedLink(const EncodedLink&) = delete;
+  EncodedLink& operator=(const EncodedLink&) = delete;
+  operator FreeBlock*() const noexcept { return reinterpret_cast<FreeBlock*>(bits_ ^ key()); }
+
+ private:
+  std::uintptr_t key() const noexcept { return link_secret ^ reinterpret_cast<std::uintptr_t>(this) >> 12; }
+  std::uintptr_t bits_;
+};
+
 // What stands in a free block.
 struct FreeBlock {
-  FreeBlock* next;
+  explicit FreeBlock(FreeBlock* following) noexcept : next{following} {}
+  EncodedLink next;
 };
 
 // Node needs a field `Node* next`.

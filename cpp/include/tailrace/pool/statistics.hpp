@@ -25,6 +25,7 @@ struct PoolStatistics {
   std::size_t used_bytes = 0;        // in live blocks, by what the blocks hold
   std::size_t peak_used_bytes = 0;   // the highest seen when memory was taken from the range or statistics were read
   std::size_t cached_bytes = 0;      // free in threads' caches and in the slabs of small blocks
+  std::size_t quarantined_bytes = 0;  // of the cached ones: freed blocks of a hardened pool that wait
   std::size_t retained_bytes = 0;    // free in the range, committed, not yet given back
   std::size_t largest_free_bytes = 0;  // in one piece of the range
   double frag_ratio = 0;             // 1 - largest free piece / all that is free in the range

@@ -14,12 +14,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "tailrace/base/cache_line.hpp"
 #include "tailrace/base/clock.hpp"
 #include "tailrace/metrics/counter.hpp"
 #include "tailrace/pool/central.hpp"
 #include "tailrace/pool/owner_lock.hpp"
+#include "tailrace/pool/quarantine.hpp"
 #include "tailrace/pool/range.hpp"
 #include "tailrace/pool/remote_frees.hpp"
 #include "tailrace/pool/size_class.hpp"
@@ -80,13 +82,22 @@ class alignas(base::kCacheLine) ThreadCache {
   // One interval of decay: blocks that were not needed since the last; everything if the thread did nothing.
   void decay(std::int64_t freed_ns) noexcept;
 
+  // Of a hardened pool, before the cache is used; throws std::bad_alloc.
+  void harden(std::size_t quarantine_bytes) { quarantine_ = std::make_unique<Quarantine>(quarantine_bytes); }
+  Quarantine* quarantine() noexcept { return quarantine_.get(); }
+  std::size_t look_at_quarantine() noexcept;  // at each block in it; how many there are
+
   // Statistics: one writer, who holds the lock; any reader. What came from below or was freed, and neither went back down
   // nor lies ready, was allocated: so a hit counts nothing.
   std::uint64_t allocs(std::size_t size_class) const noexcept {
     const Stack& stack = stacks_[size_class];
-    return static_cast<std::uint64_t>(stack.from_below.read() + stack.frees.read() - stack.size.load(base::relaxed));
+    const std::uint64_t from_stack = stack.from_below.read() + stack.frees.read() - stack.size.load(base::relaxed);
+    return from_stack + (is_quarantined(size_class) ? quarantine_->reused(size_class) : 0);
   }
-  std::uint64_t frees(std::size_t size_class) const noexcept { return stacks_[size_class].frees.read(); }
+  std::uint64_t frees(std::size_t size_class) const noexcept {
+    return stacks_[size_class].frees.read() + (is_quarantined(size_class) ? quarantine_->kept(size_class) : 0);
+  }
+  std::size_t quarantined_bytes() const noexcept;
   std::uint64_t operations() const noexcept;
   metrics::Counter huge_alloc_bytes, huge_free_bytes, remote, misses;
 
@@ -106,6 +117,11 @@ class alignas(base::kCacheLine) ThreadCache {
   static constexpr std::size_t kOutgoing = 8;
   static constexpr std::uint32_t kLargeRoom = 8;
 
+  bool is_quarantined(std::size_t size_class) const noexcept {
+    return quarantine_ != nullptr && size_class < kSlabClasses;
+  }
+  void end_quarantine() noexcept;
+  [[noreturn, gnu::cold]] static void spoilt(const FreeBlock* block, std::size_t bytes) noexcept;
   bool refill(std::size_t size_class) noexcept;
   bool next_slab(std::size_t size_class) noexcept;
   static void carve(Slab& slab) noexcept;
@@ -131,6 +147,7 @@ class alignas(base::kCacheLine) ThreadCache {
   std::array<Bin, kSlabClasses> bins_{};
   std::size_t empty_bytes_ = 0;  // in the bins' other slabs, of which no block is in use
   std::array<Outgoing<ThreadCache>, kOutgoing> outgoing_{};
+  std::unique_ptr<Quarantine> quarantine_;  // null: the pool is not hardened
   alignas(base::kCacheLine) RemoteFrees<Parcel> remote_frees_;  // others write it
 };
 
