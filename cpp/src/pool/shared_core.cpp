@@ -13,14 +13,14 @@ constexpr std::uint64_t kTrimBytes = std::uint64_t{32} << 20;  // out of others'
 
 void SharedCore::check_usable() const {
   if (closed()) throw SharedPoolError{SharedFault::kClosed};
-  if (slot_ == kNone) throw SharedPoolError{SharedFault::kForked};
+  if (!is_part()) throw SharedPoolError{SharedFault::kForked};
 }
 
 SharedClaim SharedCore::claim(std::uint32_t granules) {
-  SharedClaim found = segment_.ledger().claim(slot_, granules);
+  SharedClaim found = segment_.ledger().claim(own_.slot, granules);
   for (int look = 0; !found && found.contended && look < kLooks; ++look) {
     std::this_thread::yield();
-    found = segment_.ledger().claim(slot_, granules);
+    found = segment_.ledger().claim(own_.slot, granules);
   }
   return found;
 }
@@ -42,7 +42,7 @@ SharedBlock SharedCore::allocate(std::size_t bytes) {
   {
     const std::lock_guard lock{mutex_};
     const auto [count, fresh] = held_.try_emplace(found.head, 1);
-    if (!fresh || !segment_.ledger().publish(slot_, found, bytes)) {
+    if (!fresh || !segment_.ledger().publish(own_.slot, found, bytes)) {
       if (fresh) held_.erase(count);
       throw SharedPoolError{SharedFault::kNoPool};
     }
@@ -53,7 +53,7 @@ SharedBlock SharedCore::allocate(std::size_t bytes) {
 }
 
 SharedHandle SharedCore::share(std::uint32_t head, std::size_t bytes, bool until_opened) {
-  if (slot_ == kNone) throw SharedPoolError{SharedFault::kForked};
+  if (!is_part()) throw SharedPoolError{SharedFault::kForked};
   SharedHandle handle{.segment = segment_.id(),
                       .offset = std::uint64_t{head} * segment_.granule_bytes(),
                       .serial = segment_.ledger().serial(head),
@@ -79,14 +79,14 @@ SharedBlock SharedCore::open(const SharedHandle& handle, bool writable) {
   {
     const std::lock_guard lock{mutex_};
     const auto [count, fresh] = held_.try_emplace(head, 0);
-    if (!(fresh ? ledger.open(slot_, head, handle.serial) : ledger.is_owned(head, handle.serial))) {
+    if (!(fresh ? ledger.open(own_.slot, head, handle.serial) : ledger.is_owned(head, handle.serial))) {
       if (fresh) held_.erase(count);
       n_stale_.fetch_add(1, base::relaxed);
       throw SharedPoolError{SharedFault::kStale};
     }
     if (ledger.bytes(head) != handle.bytes) {
       if (fresh) {
-        ledger.drop(slot_, head);
+        ledger.drop(own_.slot, head);
         held_.erase(count);
       }
       throw SharedPoolError{SharedFault::kBad};
@@ -109,15 +109,15 @@ void SharedCore::drop(std::uint32_t head) noexcept {
   const auto count = held_.find(head);
   if (--count->second > 0) return;
   held_.erase(count);
-  if (slot_ != kNone) segment_.ledger().drop(slot_, head);
+  if (is_part()) segment_.ledger().drop(own_.slot, head);
 }
 
 std::size_t SharedCore::trim() {
-  if (slot_ == kNone || !segment_.writable()) return 0;
+  if (!is_part() || !segment_.writable()) return 0;
   const auto most = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, kTrimBytes / segment_.granule_bytes()));
   std::size_t looked_through = 0;
   for (std::uint32_t from = 0;;) {
-    const SharedClaim found = segment_.ledger().claim_free(slot_, from, most);
+    const SharedClaim found = segment_.ledger().claim_free(own_.slot, from, most);
     if (!found) return looked_through;
     segment_.discard(found.head, found.granules);
     segment_.ledger().unclaim(found);

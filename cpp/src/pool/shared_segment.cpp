@@ -113,7 +113,6 @@ void SharedSegment::map() {
                           .slots = header().slots,
                           .granules = granules_,
                           .granule_shift = granule_shift_}};
-  locks_ = new_locks();
 }
 
 SharedSegment::SharedSegment(std::size_t limit_bytes) {
@@ -176,7 +175,6 @@ void SharedSegment::release() noexcept {
   if (data_ != nullptr) ::munmap(data_, limit_bytes());
   if (reading_ != nullptr) ::munmap(reading_, limit_bytes());
   if (tables_ != nullptr) ::munmap(tables_, table_bytes());
-  if (locks_ >= 0) ::close(locks_);
   if (file_ >= 0) ::close(file_);
 }
 
@@ -188,16 +186,24 @@ void SharedSegment::discard(std::uint32_t first, std::uint32_t count) noexcept {
 }
 
 // A descriptor that was inherited or received shares its description, and with it the locks; one opened anew does not.
-int SharedSegment::new_locks() const {
+int SharedSegment::open_locks() const {
   const int locks = ::open(("/proc/self/fd/" + std::to_string(file_)).c_str(), O_RDWR | O_CLOEXEC);
   if (locks < 0) fail("opening a shared pool by /proc/self/fd");
   return locks;
 }
 
-void SharedSegment::use_locks(int locks) noexcept {
-  if (locks_ >= 0) ::close(locks_);
-  locks_ = locks;
+void* SharedSegment::anchor(int locks) noexcept {
+  void* const at = ::mmap(nullptr, kTableAlignment, PROT_NONE, MAP_SHARED, locks, 0);
+  if (at == MAP_FAILED) return nullptr;
+  inherit(at, false);
+  return at;
 }
+
+void SharedSegment::inherit(void* anchor, bool yes) noexcept {
+  (void)::madvise(anchor, kTableAlignment, yes ? MADV_DOFORK : MADV_DONTFORK);
+}
+
+void SharedSegment::drop_anchor(void* anchor) noexcept { ::munmap(anchor, kTableAlignment); }
 
 bool SharedSegment::try_lock(int locks, unsigned slot) const noexcept {
   struct flock range{};

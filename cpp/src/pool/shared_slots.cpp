@@ -51,11 +51,16 @@ std::shared_ptr<SharedCore> SharedCore::make(Args... args) {
     const std::lock_guard lock{registry().mutex};  // no fork may come between a lock on a slot and its entry here
     registry().cores.reserve(registry().cores.size() + 1);
     made = new SharedCore{args...};
+    try {
+      made->own_ = made->take_slot(SlotUse::kParticipant);
+    } catch (...) {
+      delete made;
+      throw;
+    }
     registry().cores.push_back(made);
-    made->slot_ = made->take_slot(made->segment_.locks(), SlotUse::kParticipant);
   }
   const std::shared_ptr<SharedCore> core{made, retire};
-  if (core->slot_ == kNone) throw SharedPoolError{SharedFault::kFull};
+  if (!core->is_part()) throw SharedPoolError{SharedFault::kFull};
   core->reap();
   return core;
 }
@@ -64,12 +69,12 @@ std::shared_ptr<SharedCore> SharedCore::create(std::size_t limit_bytes) { return
 std::shared_ptr<SharedCore> SharedCore::attach(int descriptor, bool writable) { return make(descriptor, writable); }
 
 SharedCore::~SharedCore() {
-  if (slot_ != kNone) set_slot(slot_, SlotUse::kNone);
-  if (courier_ != kNone) set_slot(courier_, SlotUse::kNone);
+  leave(own_);
+  leave(courier_);
 }
 
 bool SharedCore::has_gifts() const {
-  return courier_ != kNone && segment_.ledger().any_held(SharedLedger::bit(courier_));
+  return courier_.slot != kNone && segment_.ledger().any_held(SharedLedger::bit(courier_.slot));
 }
 
 // In place of `delete`. What lingers is looked at whenever another one goes.
@@ -101,68 +106,82 @@ void SharedCore::reclaim(unsigned slot) noexcept {
 }
 
 // A slot that nobody has locked; if its last one died in it, after its death has been seen to.
-unsigned SharedCore::take_slot(int locks, SlotUse use) {
-  for (unsigned slot = 0; slot < kSharedSlots; ++slot) {
-    if ((locks == segment_.locks() && is_mine(slot)) || !segment_.try_lock(locks, slot)) continue;
+SharedCore::SlotLock SharedCore::take_slot(SlotUse use) {
+  const int locks = segment_.open_locks();
+  SlotLock taken;
+  for (unsigned slot = 0; slot < kSharedSlots && taken.slot == kNone; ++slot) {
+    if (!segment_.try_lock(locks, slot)) continue;
     // relaxed: what the last holder of the lock wrote is here by the kernel's lock.
     if (segment_.slot(slot).state.load(base::relaxed) != 0) reclaim(slot);
+    taken.anchor = SharedSegment::anchor(locks);
+    if (taken.anchor == nullptr) break;
     set_slot(slot, use);
-    return slot;
+    taken.slot = slot;
   }
-  return kNone;
+  ::close(locks);
+  return taken;
+}
+
+void SharedCore::leave(SlotLock& taken) noexcept {
+  if (taken.slot == kNone) return;
+  set_slot(taken.slot, SlotUse::kNone);
+  SharedSegment::drop_anchor(taken.anchor);
+  taken = {};
 }
 
 unsigned SharedCore::courier() {
   const std::lock_guard lock{registry().mutex};
-  if (courier_ == kNone) courier_ = take_slot(segment_.locks(), SlotUse::kCourier);
-  return courier_;
+  if (courier_.slot == kNone) courier_ = take_slot(SlotUse::kCourier);
+  return courier_.slot;
 }
 
 std::size_t SharedCore::reap() {
   const std::lock_guard lock{registry().mutex};
   std::size_t found = 0;
-  if (slot_ == kNone) return found;
+  if (!is_part()) return found;
+  const int locks = segment_.open_locks();
   for (unsigned slot = 0; slot < kSharedSlots; ++slot) {
     // relaxed: a guess; looked at again under the lock.
     const auto in_use = [&] { return segment_.slot(slot).state.load(base::relaxed) != 0; };
-    if (is_mine(slot) || !in_use() || !segment_.try_lock(segment_.locks(), slot)) continue;
+    if (!in_use() || !segment_.try_lock(locks, slot)) continue;
     if (in_use()) {
       reclaim(slot);
       set_slot(slot, SlotUse::kNone);
       ++found;
     }
-    segment_.unlock(segment_.locks(), slot);
+    segment_.unlock(locks, slot);
   }
+  ::close(locks);
   return found;
 }
 
 // The child's holds are made before there is a child: at no time could its parent's last drop free a block under it.
 void SharedCore::before_fork() noexcept {
   mutex_.lock();
-  child_slot_ = kNone;
-  child_locks_ = -1;
-  if (slot_ == kNone) return;
+  childs_ = {};
+  if (!is_part()) return;
   try {
-    child_locks_ = segment_.new_locks();
+    childs_ = take_slot(SlotUse::kParticipant);
   } catch (const std::exception&) {
     return;
   }
-  child_slot_ = take_slot(child_locks_, SlotUse::kParticipant);
-  if (child_slot_ == kNone) return;
-  for (const auto& [head, count] : held_) segment_.ledger().hold_for(child_slot_, head);
+  if (childs_.slot == kNone) return;
+  SharedSegment::inherit(childs_.anchor, true);
+  for (const auto& [head, count] : held_) segment_.ledger().hold_for(childs_.slot, head);
 }
 
 void SharedCore::after_fork_here() noexcept {
-  if (child_locks_ >= 0) ::close(child_locks_);
+  if (childs_.slot != kNone) SharedSegment::drop_anchor(childs_.anchor);
   mutex_.unlock();
 }
 
 void SharedCore::after_fork_in_child() noexcept {
-  if (child_slot_ == kNone && child_locks_ >= 0) ::close(std::exchange(child_locks_, -1));
-  segment_.use_locks(child_locks_);
-  slot_ = child_slot_;
-  courier_ = kNone;
-  if (slot_ != kNone) set_slot(slot_, SlotUse::kParticipant);
+  own_ = childs_;  // the anchors of its parent are not here
+  courier_ = {};
+  if (is_part()) {
+    SharedSegment::inherit(own_.anchor, false);
+    set_slot(own_.slot, SlotUse::kParticipant);
+  }
   mutex_.unlock();
 }
 

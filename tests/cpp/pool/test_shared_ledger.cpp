@@ -1,7 +1,6 @@
 // The ledger of a shared segment: random traces beside a model of it, and a death at every single access.
 #include <array>
 #include <map>
-#include <optional>
 #include <random>
 #include <utility>
 #include <vector>
@@ -18,11 +17,11 @@ namespace base = tailrace::base;
 struct Death {};
 
 struct Mortal {
-  static inline std::optional<std::uint64_t> left;
+  static constexpr std::uint64_t kForEver = ~std::uint64_t{0};
+  static inline std::uint64_t left = kForEver;
   static void step() {
-    if (!left) return;
-    if (*left == 0) throw Death{};
-    --*left;
+    if (left == 0) throw Death{};
+    if (left != kForEver) --left;
   }
 
   template <class T>
@@ -75,6 +74,17 @@ struct Tables {
     const SharedClaim claim = ledger.claim(slot, granules);
     if (claim) CHECK(ledger.publish(slot, claim, std::uint64_t{granules} * 16));
     return claim;
+  }
+  // Every granule is free or part of a block that somebody holds.
+  bool is_whole() const {
+    const auto count = static_cast<std::uint32_t>(owners.size());
+    for (std::uint32_t g = 0, end = 0; g < count; g = end) {
+      const std::uint64_t owner = owners[g].load(base::relaxed);
+      for (end = g + 1; owner != 0 && end < count && owners[end].load(base::relaxed) == owner;) ++end;
+      const bool held = holds[g].load(base::relaxed) != 0;
+      if (held != (owner != 0) || (held && (sizes[g].load(base::relaxed) + 15) / 16 != end - g)) return false;
+    }
+    return true;
   }
   bool is_empty() const {
     for (std::size_t i = 0; i < owners.size(); ++i) {
@@ -153,8 +163,9 @@ TEST(random_traces_of_a_shared_ledger_agree_with_a_model_of_it) {
 // The victim is slot 1, its neighbour slot 2; slot 3 is the victim's courier.
 constexpr unsigned kVictim = 1, kNeighbour = 2, kCourier = 3;
 
-void live_a_little(Tables<Mortal>& t, const SharedClaim& neighbours) {
+void live_a_little(Tables<Mortal>& t, const SharedClaim& neighbours, const SharedClaim& left) {
   auto& ledger = t.ledger;
+  ledger.drop(kVictim, left.head);
   const SharedClaim a = ledger.claim(kVictim, 3);
   ledger.publish(kVictim, a, 40);
   const bool opened = ledger.open(kVictim, neighbours.head, neighbours.serial);
@@ -180,12 +191,15 @@ TEST(a_participant_that_dies_at_any_access_loses_nothing_to_the_others) {
     bool reclaimed_to_the_end = false;
     for (std::uint64_t m = 0; !reclaimed_to_the_end; ++m) {
       Tables<Mortal> t{12};
-      Mortal::left.reset();
+      Mortal::left = Mortal::kForEver;
       const SharedClaim neighbours = t.make(kNeighbour, 2);
+      const SharedClaim left = t.make(kNeighbour, 2);  // made by the one, freed by the other
+      t.ledger.open(kVictim, left.head, left.serial);
+      t.ledger.drop(kNeighbour, left.head);
       Mortal::left = n;
       bool died = false;
       try {
-        live_a_little(t, neighbours);
+        live_a_little(t, neighbours, left);
       } catch (const Death&) {
         died = true;
       }
@@ -196,9 +210,10 @@ TEST(a_participant_that_dies_at_any_access_loses_nothing_to_the_others) {
         reclaimed_to_the_end = true;
       } catch (const Death&) {
       }
-      Mortal::left.reset();
+      Mortal::left = Mortal::kForEver;
       t.ledger.reclaim(kVictim);
       t.ledger.reclaim(kCourier);
+      CHECK(t.is_whole());
       CHECK(t.ledger.is_owned(neighbours.head, neighbours.serial));
       CHECK_EQ(t.holds[neighbours.head].value, t.ledger.bit(kNeighbour));
       CHECK_EQ(t.ledger.bytes(neighbours.head), 32u);

@@ -205,15 +205,14 @@ TEST(a_forked_child_holds_what_its_parent_held_and_is_a_participant) {
 
 TEST(a_parent_s_death_is_seen_while_its_child_lives) {
   SharedPool pool{kMiB};
-  int begun[2], go[2];
-  CHECK(::pipe(begun) == 0 && ::pipe(go) == 0);
+  int go[2];
+  CHECK(::pipe(go) == 0);
   const pid_t middle = ::fork();
   if (middle == 0) {
     SharedPool own = SharedPool::attach(pool.descriptor());
     SharedBlock block = own.allocate(5000);
     if (::fork() == 0) {
       char byte = 0;
-      (void)!::write(begun[1], &byte, 1);  // it has let go of its parent's locks
       (void)!::read(go[0], &byte, 1);
       ::_exit(0);
     }
@@ -221,12 +220,38 @@ TEST(a_parent_s_death_is_seen_while_its_child_lives) {
   }
   int status = 0;
   ::waitpid(middle, &status, 0);
-  char byte = 0;
-  CHECK(::read(begun[0], &byte, 1) == 1);
   CHECK_EQ(pool.reap(), 2u);  // both of the middle's parts; its child's live on
   CHECK_EQ(pool.statistics().blocks, 1u);
   CHECK(::write(go[1], "x", 1) == 1);
-  for (const int fd : {begun[0], begun[1], go[0], go[1]}) ::close(fd);
+  for (const int fd : go) ::close(fd);
+}
+
+TEST(a_process_that_closes_all_its_descriptors_is_not_taken_for_dead) {
+  SharedPool pool{kMiB};
+  int ready[2], go[2];
+  CHECK(::pipe(ready) == 0 && ::pipe(go) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const SharedBlock block = pool.allocate(5000);
+    std::memset(block.data(), 6, block.bytes());
+    for (int fd = 3; fd < 1024; ++fd) {  // as a daemon does
+      if (fd != ready[1] && fd != go[0]) ::close(fd);
+    }
+    char byte = 0;
+    (void)!::write(ready[1], &byte, 1);
+    (void)!::read(go[0], &byte, 1);
+    ::_exit(holds(block, 6) ? 0 : 1);
+  }
+  char byte = 0;
+  CHECK(::read(ready[0], &byte, 1) == 1);
+  CHECK_EQ(pool.reap(), 0u);
+  CHECK_EQ(pool.statistics().blocks, 1u);
+  CHECK(::write(go[1], "x", 1) == 1);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK_EQ(pool.reap(), 1u);
+  for (const int fd : {ready[0], ready[1], go[0], go[1]}) ::close(fd);
 }
 
 TEST(when_all_slots_are_taken_an_attach_is_refused_and_a_child_has_no_part) {

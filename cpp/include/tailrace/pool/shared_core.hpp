@@ -48,24 +48,28 @@ class SharedCore : public std::enable_shared_from_this<SharedCore> {
   ~SharedCore();
   static void retire(SharedCore* core);
 
+  static constexpr unsigned kNone = ~0u;
+  struct SlotLock {
+    unsigned slot = kNone;
+    void* anchor = nullptr;  // lasts as long as this does
+  };
+
+  bool is_part() const noexcept { return own_.slot != kNone; }
   void check_usable() const;
   SharedClaim claim(std::uint32_t granules);
   unsigned courier();
-  unsigned take_slot(int locks, SlotUse use);
+  SlotLock take_slot(SlotUse use);
+  void leave(SlotLock& taken) noexcept;
   void set_slot(unsigned slot, SlotUse use) noexcept;
-  bool is_mine(unsigned slot) const noexcept { return slot == slot_ || slot == courier_; }
   void reclaim(unsigned slot) noexcept;
   bool has_gifts() const;
 
-  static constexpr unsigned kNone = SharedSegment::kNoSlot;
-
   SharedSegment segment_;
-  unsigned slot_ = kNone;
-  unsigned courier_ = kNone;  // a slot that holds what is in transit; taken when first needed
-  int child_locks_ = -1;  // between before_fork and after it
-  unsigned child_slot_ = kNone;
+  SlotLock own_;
+  SlotLock courier_;  // holds what is in transit; taken when first needed
+  SlotLock childs_;  // between before_fork and after it
 
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;  // after that of the registry, where both are taken
   std::unordered_map<std::uint32_t, std::uint64_t> held_;  // by head
 
   base::atomic<bool> closed_{false};

@@ -1,11 +1,12 @@
 // shared_segment.hpp -- one memfd, mapped once, and what tells who of its users is alive.
 //
 // What      `SharedSegment` makes a memfd of a fixed, sealed size, or maps one that somebody else has made, after it has
-//           looked at all that could make the mapping unsafe. Slots: `take_slot` locks one for as long as this process
-//           lives; `lock_dead` gets the lock of a slot whose participant is gone.
+//           looked at all that could make the mapping unsafe. `try_lock` locks a slot; `anchor` keeps its lock for as long
+//           as this process has a certain page mapped.
 // Why       The file has no name, so nothing is left behind by whatever death. The lock on a slot is the kernel's (an open
 //           file description lock): it falls with its process, however that ends; no process id is read, so none can be
-//           taken for another's, in whatever namespace its process lives.
+//           taken for another's, in whatever namespace its process lives. The description is held by a mapping and by no
+//           descriptor: nobody can close it by mistake, and no child inherits it.
 // Threads   The tables: any thread, any process. Slots: one thread of a process at a time.
 // Safety    Sizes and offsets are read once, checked, and kept outside of the segment. The seals promise that a mapping
 //           never loses its pages; a file without them is refused.
@@ -51,8 +52,6 @@ inline constexpr std::size_t kMaxSharedBytes = std::size_t{1} << 40;
 
 class SharedSegment {
  public:
-  static constexpr unsigned kNoSlot = ~0u;
-
   explicit SharedSegment(std::size_t limit_bytes);  // throws std::invalid_argument, std::system_error
   SharedSegment(int descriptor, bool writable);  // throws SharedPoolError, std::system_error
   ~SharedSegment();
@@ -78,13 +77,15 @@ class SharedSegment {
   // Gives the pages of free granules back to the system.
   void discard(std::uint32_t first, std::uint32_t count) noexcept;
 
-  // The locks of a process stand on a description of their own. Another one, for a child to come; then the child's.
-  int new_locks() const;  // throws std::system_error
-  void use_locks(int locks) noexcept;
-  int locks() const noexcept { return locks_; }
-
+  // A description for locks, apart from that of `descriptor`, which others may have. Throws std::system_error.
+  int open_locks() const;
   bool try_lock(int locks, unsigned slot) const noexcept;
   void unlock(int locks, unsigned slot) const noexcept;
+  // Keeps what is locked on `locks` beyond its close, until `drop_anchor`; null where the system refuses. A child of a fork
+  // has the anchors that are told so.
+  static void* anchor(int locks) noexcept;
+  static void inherit(void* anchor, bool yes) noexcept;
+  static void drop_anchor(void* anchor) noexcept;
 
  private:
   struct Header;
@@ -95,7 +96,6 @@ class SharedSegment {
   void release() noexcept;
 
   int file_ = -1;
-  int locks_ = -1;
   bool writable_ = true;
   std::byte* tables_ = nullptr;  // the header, the slots, the ledger's tables
   std::byte* data_ = nullptr;
