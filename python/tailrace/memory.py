@@ -68,7 +68,12 @@ class MemoryPool(PoolCore):
             check_seconds("MemoryPool", "decay_s", decay_s)
         decay_ns = -1 if forever else int(decay_s * 1e9)
         super().__init__(limit_bytes, huge_pages == "auto", hardened, decay_ns)
-        self.limit = limit_bytes
+        self._limit = limit_bytes
+
+    @property
+    def limit(self) -> int:
+        """Most bytes that the pool keeps committed, as it was made."""
+        return self._limit
 
     def full(
         self,
@@ -305,4 +310,4 @@ class MemoryPool(PoolCore):
 
     def __repr__(self) -> str:
         closed = ", closed" if self.closed else ""
-        return f"<MemoryPool limit={format_bytes(self.limit)}{closed}>"
+        return f"<MemoryPool limit={format_bytes(self._limit)}{closed}>"

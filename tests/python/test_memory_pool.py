@@ -275,6 +275,12 @@ def test_statistics_count_what_was_done(pool):
         end.used_bytes = 1
 
 
+def test_the_limit_is_as_it_was_made_and_cannot_be_set(pool):
+    assert pool.limit == 64 * MIB
+    with pytest.raises(AttributeError):
+        pool.limit = 1 << 30
+
+
 def test_memory_that_is_free_goes_back_on_demand_and_is_made_ready_on_demand(pool):
     assert pool.reserve("8MiB", prefault=True) >= 8 * MIB
     assert pool.statistics().committed_bytes >= 8 * MIB

@@ -43,8 +43,15 @@ reveal_type(tr.default_runtime().health().reasons)  # tuple[str, ...]
 reveal_type(tr.testing.cost(double, 1.0))  # tailrace.step.Step[[x: int], int]
 reveal_type(double.statistics().mean_s)  # float
 reveal_type(tr.VirtualClock(seed=1).now_s)  # float
+reveal_type(tr.MemoryPool(limit="64MiB").statistics().tags["x"].used_bytes)  # int
+reveal_type(tr.MemoryPool().empty_bytes(10).toreadonly())  # tailrace._core.PoolBuffer
+reveal_type(tr.MemoryPool().measure().read().peak_bytes)  # int
+reveal_type(tr.MemoryPool().tag("x", limit=1 << 20).statistics().n_refused)  # int
+reveal_type(tr.MemoryPool().close().blocks)  # int
 
 double("1")  # error: arg-type
+tr.MemoryPool(huge_pages="yes")  # error: arg-type
+tr.MemoryPool().empty("3")  # error: arg-type
 look_up("a", limi=1)  # error: call-arg
 recommend.start("1")  # error: arg-type
 recommend.options(priority="HIGH")  # error: arg-type
