@@ -107,6 +107,18 @@ def test_a_program_of_one_thread(seed):
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + 2))
+def test_a_program_on_a_hardened_pool_meets_no_fault(seed):
+    print(f"seed {seed}")
+    pool = tr.MemoryPool(limit="32MiB", hardened=True)
+    program = Program(pool, seed)
+    program.run(800)
+    program.live.clear()
+    gc.collect()
+    now = pool.statistics()
+    assert (now.used_bytes, now.n_alloc) == (0, now.n_free)
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + 2))
 def test_programs_of_several_threads_that_hand_arrays_on(seed):
     print(f"seed {seed}")
     pool = tr.MemoryPool(limit="64MiB")
