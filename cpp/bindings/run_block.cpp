@@ -9,6 +9,7 @@
 #include "each_part.hpp"
 #include "native_step.hpp"
 #include "stand_in.hpp"
+#include "tailrace/pool/scheduler_blocks.hpp"
 #include "token.hpp"
 
 namespace tailrace::bindings {
@@ -30,13 +31,14 @@ RunBlock* new_block(PlanObject* plan) {
   const std::size_t cells = plan->has_native ? nodes : 0;
   const std::size_t bytes = sizeof(RunBlock) + counters + value_count(plan) * sizeof(PyObject*) +
                             nodes * sizeof(NodeRecord) + cells * sizeof(NativeCell);
-  auto* memory = static_cast<std::byte*>(::operator new(bytes));
+  auto* memory = static_cast<std::byte*>(pool::scheduler_blocks().take(bytes));
   std::byte* place = memory + sizeof(RunBlock);
   auto** values = reinterpret_cast<PyObject**>(place + counters);
   auto* records = reinterpret_cast<NodeRecord*>(values + value_count(plan));
   for (std::size_t i = 0; i < value_count(plan); ++i) values[i] = nullptr;
   for (std::size_t i = 0; i < nodes; ++i) new (&records[i]) NodeRecord{};
   auto* block = new (memory) RunBlock{plan, place, values, records};
+  block->bytes = bytes;
   block->cells = reinterpret_cast<NativeCell*>(records + nodes);
   for (std::size_t i = 0; i < cells; ++i) new (&block->cells[i]) NativeCell{};
   return block;
@@ -318,8 +320,9 @@ void RunBlock::released(flow::Run&) {
 }
 
 void free_block(RunBlock* block) {
+  const std::size_t bytes = block->bytes;
   block->~RunBlock();
-  ::operator delete(block);
+  pool::scheduler_blocks().give(block, bytes);
 }
 
 void RunBlock::Deadline::fire() {

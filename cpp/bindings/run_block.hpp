@@ -68,6 +68,7 @@ struct RunBlock final : flow::Host {
   PyObject* context = nullptr;       // the caller's, copied for every attempt
   PyObject** values;                 // arguments, then results by given number
   NodeRecord* records;               // by given number
+  std::size_t bytes = 0;             // of all of it
   NativeCell* cells = nullptr;       // by given number; only of a plan with native steps
   std::vector<Failure> failures;     // the one that ended the run first
   PyObject* callbacks = nullptr;     // list, until the run has ended

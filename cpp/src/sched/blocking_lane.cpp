@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tailrace/base/clock.hpp"
+#include "tailrace/pool/memory_pool.hpp"
 
 namespace tailrace::sched {
 
@@ -60,6 +61,7 @@ void BlockingLane::serve() {
       lock.unlock();
       if (wakes) wake_.notify_one();
       item->run(nullptr);
+      pool::flush_remote_frees();
       lock.lock();
       if (std::exchange(is_returning, false)) --returning_;
       continue;

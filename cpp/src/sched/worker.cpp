@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "tailrace/pool/memory_pool.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::sched {
@@ -330,6 +331,7 @@ void Worker::wait_for_work() {
     search_ends_ns_ = 0;
     idle.end_search();  // whoever relied on us is served by the look below
   }
+  pool::flush_remote_frees();  // nobody else would, while this thread sleeps
   idle.prepare_park(id_);
   // A stop, or a resize, that does not wake us, as it saw no bit, is seen here.
   if (sees_work() || scheduler_.must_sweep() || scheduler_.crew_.is_over(id_)) {

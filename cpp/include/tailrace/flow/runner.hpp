@@ -22,6 +22,7 @@
 #include "tailrace/flow/run.hpp"
 #include "tailrace/flow/run_handle.hpp"
 #include "tailrace/flow/step.hpp"
+#include "tailrace/pool/scheduler_blocks.hpp"
 #include "tailrace/sched/scheduler.hpp"
 
 namespace tailrace::flow {
@@ -53,7 +54,7 @@ enum class Help : std::uint8_t { kLearnt, kWhenAsked, kAtOnce };
 struct RunnerOptions {
   std::uint32_t max_in_flight = 0;  // runs that have not fired; more are rejected. 0: no limit
   bool invite_workers = true;  // to runs that are worth a wake; else only who calls run, or waits, does the steps
-  base::BlockSource* source = &base::HeapBlocks::instance();
+  base::BlockSource* source = &pool::scheduler_blocks();
   Order order = Order::kCriticalPath;
   Help help = Help::kLearnt;
 };

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "tailrace/pool/scheduler_blocks.hpp"
 #include "tailrace/sched/cancel.hpp"
 #include "tailrace/sched/fork_join.hpp"
 #include "tailrace/sched/join_word.hpp"
@@ -81,7 +82,7 @@ class TaskGroup {
     TaskBase* next = nullptr;  // while it is among the returned
   };
   template <class Body>
-  struct Task final : TaskBase {
+  struct Task final : TaskBase, pool::Pooled {
     template <class B>
     Task(TaskGroup& of, B&& given)
         : TaskBase{of, [](TaskBase& self, Place& place) { detail::call(static_cast<Task&>(self).body, place); },
