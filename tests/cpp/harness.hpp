@@ -57,6 +57,13 @@ inline std::uint64_t stress_factor() {
   return value == 0 ? 1 : value;
 }
 
+// The thread sanitizer ends a forked child that starts a thread.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kThreadsAfterFork = false;
+#else
+inline constexpr bool kThreadsAfterFork = true;
+#endif
+
 template <class T>
 std::string shown(const T& value) {
   std::ostringstream out;

@@ -104,6 +104,7 @@ bool has_purge_thread() {
 }
 
 TEST(a_forked_child_has_a_purge_thread_of_its_own_after_its_first_free) {
+  if (!tailrace::test::kThreadsAfterFork) return;
   MemoryPool pool{{.limit_bytes = 16 * kMiB, .decay_ns = 20'000'000'000}};
   pool.deallocate(pool.allocate(kMiB));  // from now on, for 80 s, the parent's purge thread watches
   const pid_t child = fork();

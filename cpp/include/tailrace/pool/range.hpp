@@ -7,7 +7,7 @@
 //           touch makes a whole unit of 2 MiB resident, so the unit is charged. A taker prefers the shortest gap that is dirty all through. Who purges
 //           claims the run first, so nobody gets a page that is about to vanish.
 // Threads   All members: any thread.
-// Checked   tests/cpp/pool/test_range.cpp, tests/stress/pool.cpp.
+// Checked   tests/cpp/pool/test_memory_pool.cpp, tests/cpp/pool/test_decay.cpp, tests/stress/pool.cpp.
 #pragma once
 
 #include <bit>
