@@ -204,18 +204,39 @@ bool Range::open(std::size_t first, std::size_t n) noexcept {
 
 // Charges and marks what becomes resident with these slices.
 bool Range::dirty(std::size_t first, std::size_t n) noexcept {
-  const std::size_t expected = clean_slices(first, n) * kSliceBytes;
-  if (expected == 0) return true;
-  make_way(expected);
-  if (!budget_.charge(expected)) return false;
-  const std::size_t made = kSliceBytes * sum_clean(first, n, [](Word& word, std::uint64_t bits) {
-                             return std::popcount(bits & ~word.fetch_or(bits, base::relaxed));
-                           });
-  // A neighbour in the unit was quicker, or a purge came between: the charge follows what was marked.
-  if (made < expected) budget_.credit(expected - made);
-  if (made > expected) budget_.charge_over(made - expected);
-  dirty_bytes_.fetch_add(made, base::relaxed);
+  std::size_t left = clean_slices(first, n) * kSliceBytes;
+  if (left == 0) return true;
+  make_way(left);
+  if (!charge(left)) return false;
+  bool all = true;
+  sum_clean(first, n, [&](Word& word, std::uint64_t bits) {
+    std::uint64_t seen = word.load(base::relaxed);
+    while (all) {
+      const std::size_t more = static_cast<std::size_t>(std::popcount(bits & ~seen)) * kSliceBytes;
+      if (more > left) {
+        // A purge came between. Charged before it is marked, or the limit would be passed for a moment.
+        all = charge(more - left);
+        left = all ? more : left;
+      } else if (word.compare_exchange_weak(seen, seen | bits, base::relaxed, base::relaxed)) {
+        left -= more;
+        break;
+      }
+    }
+    return 0;
+  });
+  credit(left);  // a neighbour in the unit was quicker
+  return all;
+}
+
+bool Range::charge(std::size_t bytes) noexcept {
+  if (!budget_.charge(bytes)) return false;
+  dirty_bytes_.fetch_add(bytes, base::relaxed);
   return true;
+}
+
+void Range::credit(std::size_t bytes) noexcept {
+  dirty_bytes_.fetch_sub(bytes, base::relaxed);
+  budget_.credit(bytes);
 }
 
 // `bytes` more become resident though much is free: it lies in gaps that are too short. As much of it goes back: whole units,
@@ -241,16 +262,17 @@ std::size_t Range::clean(std::size_t first, std::size_t n) noexcept {
     at += part;
   }
   cleaned *= kSliceBytes;
-  dirty_bytes_.fetch_sub(cleaned, base::relaxed);
-  budget_.credit(cleaned);
+  credit(cleaned);
   return cleaned;
 }
 
 std::size_t Range::purge_run(std::size_t first, std::size_t n) noexcept {
   if (!taken_.borrow_at(first, n)) return 0;
-  madvise(at(first), n * kSliceBytes, MADV_DONTNEED);
-  const std::size_t cleaned = clean(first, n);
+  // Memory that is locked does not go.
+  const bool gone = madvise(at(first), n * kSliceBytes, MADV_DONTNEED) == 0;
+  const std::size_t cleaned = gone ? clean(first, n) : 0;
   taken_.return_loan(first, n);
+  if (!gone) return 0;
   purges_.fetch_add(1, base::relaxed);
   purged_bytes_.fetch_add(cleaned, base::relaxed);
   return cleaned;

@@ -1,4 +1,6 @@
 // test_decay.cpp -- memory goes back to the system when it has not been used for so long; on a virtual clock.
+#include <sys/mman.h>
+
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -114,6 +116,22 @@ TEST(a_block_that_comes_back_after_a_purge_is_zero_until_it_is_written) {
   CHECK_EQ(block[0], 0);
   CHECK_EQ(block[3 * kMiB], 0);
   world.pool->deallocate(block);
+}
+
+TEST(memory_that_is_locked_stays_counted_and_is_given_out_again) {
+  World world{{.limit_bytes = 16 * kMiB, .huge_pages = HugePages::kOff}};
+  auto* block = static_cast<unsigned char*>(world.pool->allocate(kMiB));
+  std::memset(block, 5, kMiB);
+  CHECK_EQ(mlock(block, kMiB), 0);
+  world.pool->deallocate(block);
+  world.pool->trim();
+  CHECK(world.pool->statistics().committed_bytes >= kMiB);
+  void* most = world.pool->try_allocate(15 * kMiB);
+  CHECK(most != nullptr);
+  world.pool->deallocate(most);
+  munlock(block, kMiB);
+  world.pool->trim();
+  CHECK_EQ(world.pool->statistics().committed_bytes, std::size_t{0});
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ TEST(a_block_freed_twice_ends_the_process_at_every_size) {
 }
 
 TEST(a_block_freed_by_two_threads_ends_the_process) {
+  if (!tailrace::test::kThreadsAfterFork) return;
   MemoryPool pool{{.decay_ns = -1}};
   CHECK(has(last_words([&] {
               void* block = pool.allocate(100);

@@ -24,8 +24,6 @@ class Budget {
     note(before + bytes);
     return true;
   }
-  // Whatever the limit: for what has been used already.
-  void charge_over(std::size_t bytes) noexcept { note(charged_bytes_.fetch_add(bytes, base::relaxed) + bytes); }
   void credit(std::size_t bytes) noexcept { charged_bytes_.fetch_sub(bytes, base::relaxed); }
 
   std::size_t limit_bytes() const noexcept { return limit_bytes_; }

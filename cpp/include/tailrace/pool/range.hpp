@@ -106,6 +106,8 @@ class Range {
   std::size_t clean_slices(std::size_t first, std::size_t n) const noexcept;
   bool open(std::size_t first, std::size_t n) noexcept;
   bool dirty(std::size_t first, std::size_t n) noexcept;
+  bool charge(std::size_t bytes) noexcept;
+  void credit(std::size_t bytes) noexcept;
   std::size_t clean(std::size_t first, std::size_t n) noexcept;
   std::size_t purge_run(std::size_t first, std::size_t n) noexcept;
 

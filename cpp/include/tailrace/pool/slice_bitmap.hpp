@@ -6,6 +6,7 @@
 // Threads   All members: any thread. A slice belongs to who claimed it until that thread, or whom it told, gives it back.
 // Verdict   "No gap" is said only of a search during which nobody rolled back or gave back, and beside which no claim of
 //           several words was half done: such a claim shows bits that it may yet withdraw.
+//           After 64 searches beside traffic it is said all the same, or who asks for too much would never be answered.
 // ABA       A bit that was given back and claimed again between a look and the CAS makes the CAS fail or is free again:
 //           the CAS asks for the bits, not for the word's history.
 // Checked   tests/model/slice_bitmap.cpp (with mutants), tests/cpp/pool/test_slice_bitmap.cpp (beside a shadow).
@@ -37,7 +38,7 @@ class SliceBitmap {
 
   // The first of `n` free slices in a row, at a multiple of `align`, now the caller's; kNone: there are none.
   std::size_t claim(std::size_t n, std::size_t align) noexcept {
-    for (;;) {
+    for (int looks = 0;;) {
       // [PB5] acquire: with the later looks at both, a withdrawal that this search may have seen before is not missed.
       const std::uint64_t seen = withdrawn_.load(base::acquire);
       bool lost = false;
@@ -47,6 +48,7 @@ class SliceBitmap {
       // counted before it ended.
       const bool half_done = claiming_.load(base::acquire) != 0;
       if (!lost && !half_done && withdrawn_.load(base::acquire) == seen) return kNone;  // [PB5]
+      if (!half_done && ++looks == kLooks) return kNone;
       Atomics::yield();
     }
   }
@@ -100,6 +102,8 @@ class SliceBitmap {
   }
 
  private:
+  static constexpr int kLooks = 64;
+
   static std::uint64_t nothing_more(std::size_t) noexcept { return 0; }
 
   // The first slice in [from, to) whose bit, in what is taken or blocked, is `set`; `to` when there is none.
