@@ -182,6 +182,10 @@ PyMethodDef pool_methods[] = {
      "tag_raw($self, name, limit, /)\n--\n\nMake a tag; bound it if limit >= 0."},
     {"open_scope_raw", guarded<pool_open_scope>, METH_NOARGS,
      "open_scope_raw($self)\n--\n\nThe number of a scope, or -1."},
+    {"start_trace_raw", guarded<pool_start_trace>, METH_O,
+     "start_trace_raw($self, path, /)\n--\n\nWrite calls to a file; False: that is done already."},
+    {"stop_trace_raw", guarded<pool_stop_trace>, METH_NOARGS,
+     "stop_trace_raw($self)\n--\n\nEnd the trace; False: there is none."},
     {"read_scope_raw", guarded<pool_read_scope>, METH_O, "read_scope_raw($self, scope, /)\n--\n\nWhat was measured."},
     {"close_scope_raw", guarded<pool_close_scope>, METH_O, "close_scope_raw($self, scope, /)\n--\n\nEnd a scope."},
     {"numpy_handler_raw", guarded<pool_numpy_handler>, METH_O,
@@ -235,6 +239,7 @@ bool find_tag(PoolObject* pool, PyObject* name, Tag** tag) {
       return false;
     }
     found = tags.try_emplace(key).first;
+    found->second.name = key;
   }
   return *tag = &found->second, true;
 }

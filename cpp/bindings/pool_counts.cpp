@@ -1,5 +1,8 @@
 // GIL       Held: it makes Python objects.
 // Lifetime  Nothing is kept.
+#include <cerrno>
+#include <system_error>
+
 #include "pool_methods.hpp"
 
 #include "pybind.hpp"
@@ -130,5 +133,20 @@ PyObject* pool_close_scope(PyObject* object, PyObject* scope) {
   self_of(object)->state->meter.close(static_cast<int>(number));
   Py_RETURN_NONE;
 }
+
+PyObject* pool_start_trace(PyObject* object, PyObject* path) {
+  const char* const name = PyUnicode_AsUTF8(path);
+  if (name == nullptr) return nullptr;
+  try {
+    return PyBool_FromLong(self_of(object)->state->start_trace(name));
+  } catch (const std::system_error& error) {
+    errno = error.code().value();
+    return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+}
+
+PyObject* pool_stop_trace(PyObject* object, PyObject*) { return PyBool_FromLong(self_of(object)->state->stop_trace()); }
 
 }  // namespace tailrace::bindings

@@ -16,6 +16,8 @@ PyObject* pool_tag(PyObject* pool, PyObject* args);
 PyObject* pool_open_scope(PyObject* pool, PyObject*);
 PyObject* pool_read_scope(PyObject* pool, PyObject* scope);
 PyObject* pool_close_scope(PyObject* pool, PyObject* scope);
+PyObject* pool_start_trace(PyObject* pool, PyObject* path);
+PyObject* pool_stop_trace(PyObject* pool, PyObject*);
 
 // pool_numpy.cpp
 PyObject* pool_numpy_handler(PyObject* pool, PyObject* tag);  // a capsule

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "free_signal.hpp"
 
@@ -43,7 +44,7 @@ void Meter::allocated(std::size_t bytes) noexcept {
   allocated_bytes_.fetch_add(bytes, base::relaxed);
   const auto more = static_cast<std::int64_t>(bytes);
   const std::int64_t live = live_bytes_.fetch_add(more, base::relaxed) + more;
-  for (std::uint32_t open = open_.load(base::relaxed); open != 0; open &= open - 1) {
+  for (std::uint32_t open = open_.load(base::relaxed) & ~kTraced; open != 0; open &= open - 1) {
     raise_to(peaks_[static_cast<std::size_t>(std::countr_zero(open))], live);
   }
 }
@@ -69,6 +70,14 @@ int Meter::open() noexcept {
   return scope;
 }
 
+void Meter::set_traced(bool on) noexcept {
+  if (on) {
+    open_.fetch_or(kTraced, base::relaxed);
+  } else {
+    open_.fetch_and(~kTraced, base::relaxed);
+  }
+}
+
 void Meter::close(int scope) noexcept { open_.fetch_and(~(std::uint32_t{1} << scope), base::relaxed); }
 
 std::int64_t Meter::peak(int scope) const noexcept {
@@ -80,7 +89,10 @@ void* PoolState::take_counted(std::size_t bytes, Tag* tag) noexcept {
   if (block == nullptr) return nullptr;
   const std::size_t held = pool.usable_bytes(block);
   if (tag != nullptr && !tag->add(held)) return pool.deallocate(block), nullptr;
-  if (meter.is_on()) meter.allocated(held);
+  if (meter.is_on()) {
+    meter.allocated(held);
+    trace_alloc(block, bytes, tag);
+  }
   return block;
 }
 
@@ -88,7 +100,47 @@ void* PoolState::take_counted(std::size_t bytes, Tag* tag) noexcept {
 void PoolState::count_free(const void* block, Tag* tag) noexcept {
   const std::size_t held = pool.usable_bytes(block);
   if (tag != nullptr) tag->subtract(held);
-  if (meter.is_on()) meter.freed(held);
+  if (meter.is_on()) {
+    meter.freed(held);
+    trace_free(block, tag);
+  }
+}
+
+bool PoolState::start_trace(const std::string& path) {
+  const std::lock_guard lock{trace_guard_};
+  if (trace_ != nullptr) return false;
+  trace_ = std::make_unique<Trace>(path);
+  meter.set_traced(true);
+  return true;
+}
+
+bool PoolState::stop_trace() noexcept {
+  const std::lock_guard lock{trace_guard_};
+  meter.set_traced(false);
+  return std::exchange(trace_, nullptr) != nullptr;
+}
+
+// A call that there is no memory to remember is missing from the trace.
+void PoolState::trace_alloc(const void* block, std::size_t bytes, const Tag* tag) noexcept {
+  const std::lock_guard lock{trace_guard_};
+  if (trace_ == nullptr) return;
+  try {
+    trace_->live[block] = bytes;
+    trace_->file.write("alloc", block, bytes, tag != nullptr ? tag->name : std::string{});
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void PoolState::trace_free(const void* block, const Tag* tag) noexcept {
+  const std::lock_guard lock{trace_guard_};
+  if (trace_ == nullptr) return;
+  const auto known = trace_->live.find(block);
+  if (known == trace_->live.end()) return;
+  try {
+    trace_->file.write("free", block, known->second, tag != nullptr ? tag->name : std::string{});
+  } catch (const std::bad_alloc&) {
+  }
+  trace_->live.erase(known);
 }
 
 void PoolState::close() noexcept {

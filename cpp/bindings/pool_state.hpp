@@ -10,17 +10,21 @@
 #include <array>
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "tailrace/base/atomic.hpp"
 #include "tailrace/pool/memory_pool.hpp"
+#include "tailrace/pool/trace_file.hpp"
 
 namespace tailrace::bindings {
 
 // What one part of the program has of a pool.
 struct Tag {
+  std::string name;
   // relaxed, all: counts. The limit is checked by the addition itself; the block goes to its next user by the pool.
   base::atomic<std::size_t> limit_bytes{SIZE_MAX};
   base::atomic<std::size_t> used_bytes{0};
@@ -46,6 +50,7 @@ class Meter {
   };
 
   bool is_on() const noexcept { return open_.load(base::relaxed) != 0; }  // relaxed, all: counts, as in Tag
+  void set_traced(bool on) noexcept;
   void allocated(std::size_t bytes) noexcept;
   void freed(std::size_t bytes) noexcept;
 
@@ -55,7 +60,8 @@ class Meter {
   std::int64_t peak(int scope) const noexcept;  // the highest `live_bytes` since it was opened
 
  private:
-  base::atomic<std::uint32_t> open_{0};  // one bit for each scope
+  static constexpr std::uint32_t kTraced = std::uint32_t{1} << 31;
+  base::atomic<std::uint32_t> open_{0};  // one bit for each scope, and one for a trace
   base::atomic<std::uint64_t> n_alloc_{0};
   base::atomic<std::uint64_t> n_free_{0};
   base::atomic<std::uint64_t> allocated_bytes_{0};
@@ -64,6 +70,13 @@ class Meter {
 };
 
 class FreeSignal;
+
+// What a trace is written to. Blocks that were allocated before it began are not in it.
+struct Trace {
+  explicit Trace(const std::string& path) : file{path} {}
+  pool::TraceFile file;
+  std::unordered_map<const void*, std::size_t> live;  // and what was asked for
+};
 
 class PoolState {
  public:
@@ -83,6 +96,10 @@ class PoolState {
   void add(FreeSignal* signal);
   void remove(FreeSignal* signal) noexcept;
 
+  // Writes calls down until `stop_trace`; false: that is done already. Throws std::system_error: the file cannot be written.
+  bool start_trace(const std::string& path);
+  bool stop_trace() noexcept;  // false: no trace is written
+
   pool::MemoryPool pool;
   Meter meter;
   std::map<std::string, Tag, std::less<>> tags;  // a tag stays where it is: blocks point to it
@@ -90,7 +107,11 @@ class PoolState {
  private:
   void* take_counted(std::size_t bytes, Tag* tag) noexcept;
   void count_free(const void* block, Tag* tag) noexcept;
+  void trace_alloc(const void* block, std::size_t bytes, const Tag* tag) noexcept;
+  void trace_free(const void* block, const Tag* tag) noexcept;
 
+  std::mutex trace_guard_;
+  std::unique_ptr<Trace> trace_;
   std::mutex guard_;  // of the signals: a waiter that is ended at exit leaves without the GIL
   std::vector<FreeSignal*> signals_;
 };

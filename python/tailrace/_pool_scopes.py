@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 
-__all__ = ["Lease", "Measurement", "NumpyMemory", "PoolMeasure", "PoolTag"]
+__all__ = ["Lease", "Measurement", "NumpyMemory", "PoolMeasure", "PoolTag", "PoolTrace"]
 
 
 class Lease:
@@ -129,6 +129,27 @@ class PoolMeasure:
 
     def __repr__(self) -> str:
         return f"<PoolMeasure {self.read()}>" if self._start is not None else "<PoolMeasure>"
+
+
+class PoolTrace:
+    """A scope in which a pool writes down, call by call, what Python takes and gives back."""
+
+    def __init__(self, pool: MemoryPool, path: str) -> None:
+        self._pool = pool
+        self._path = path
+
+    def __enter__(self) -> Self:
+        if not self._pool.start_trace_raw(self._path):
+            raise RuntimeError(f"{self._pool!r} writes a trace already; end that one first")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.stop_trace_raw()
+
+    def __repr__(self) -> str:
+        return f"<PoolTrace of {self._pool!r} to {self._path!r}>"
 
 
 class PoolTag:

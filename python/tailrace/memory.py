@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tailrace import _pool_reports, _pool_scopes
@@ -11,6 +12,7 @@ from tailrace._core import PoolCore
 from tailrace._sizes import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
+    from os import PathLike
     from types import TracebackType
 
     import numpy as np
@@ -219,6 +221,26 @@ class MemoryPool(PoolCore):
         (3, 2, 3145728)
         """
         return _pool_scopes.PoolMeasure(self)
+
+    def trace(self, path: str | PathLike[str]) -> _pool_scopes.PoolTrace:
+        """Return a scope that writes down what Python takes from the pool and gives back, on all threads.
+
+        The file is CSV, to be replayed over the pool and other allocators. A pool writes one trace at a time;
+        blocks that were taken before it began are not in it.
+
+        Args:
+            path: Of the file, which is replaced.
+
+        >>> import os, tempfile
+        >>> import tailrace as tr
+        >>> pool = tr.MemoryPool(limit="64MiB")
+        >>> path = os.path.join(tempfile.mkdtemp(), "trace.csv")
+        >>> with pool.trace(path):
+        ...     frame = pool.empty(1 << 20, "uint8")
+        >>> len(open(path).readlines())
+        2
+        """
+        return _pool_scopes.PoolTrace(self, os.fspath(path))
 
     async def acquire(
         self,

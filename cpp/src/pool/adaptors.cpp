@@ -1,13 +1,8 @@
 #include "tailrace/pool/adaptors.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cinttypes>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
-
-#include "tailrace/base/clock.hpp"
 
 namespace tailrace::pool {
 
@@ -115,16 +110,7 @@ void StatisticsResource::do_deallocate(void* block, std::size_t bytes, std::size
 // ---- trace ----
 
 TraceResource::TraceResource(std::pmr::memory_resource* upstream, const std::string& path, std::string tag)
-    : Adaptor{upstream}, tag_{std::move(tag)}, began_ns_{base::monotonic_ns()} {
-  if (tag_.find_first_of(",\"\n\r") != std::string::npos) {
-    throw std::invalid_argument{"tailrace: the tag of a trace has no commas, quotes or line ends"};
-  }
-  file_ = std::fopen(path.c_str(), "w");
-  if (file_ == nullptr) throw std::system_error{errno, std::generic_category(), "tailrace: cannot write " + path};
-  std::fputs("ns,thread,op,id,bytes,tag\n", file_);
-}
-
-TraceResource::~TraceResource() { std::fclose(file_); }
+    : Adaptor{upstream}, tag_{std::move(tag)}, file_{path} {}
 
 void* TraceResource::do_allocate(std::size_t bytes, std::size_t alignment) {
   void* block = Adaptor::do_allocate(bytes, alignment);
@@ -140,9 +126,7 @@ void TraceResource::do_deallocate(void* block, std::size_t bytes, std::size_t al
 
 void TraceResource::write(const char* op, const void* block, std::size_t bytes) {
   const std::lock_guard<std::mutex> hold{mutex_};
-  const std::size_t thread = threads_.try_emplace(std::this_thread::get_id(), threads_.size()).first->second;
-  std::fprintf(file_, "%" PRId64 ",%zu,%s,%" PRIuPTR ",%zu,%s\n", base::monotonic_ns() - began_ns_, thread, op,
-               reinterpret_cast<std::uintptr_t>(block), bytes, tag_.c_str());
+  file_.write(op, block, bytes, tag_);
 }
 
 // ---- retry ----

@@ -9,17 +9,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <functional>
-#include <map>
 #include <memory_resource>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tailrace/base/atomic.hpp"
 #include "tailrace/pool/options.hpp"
+#include "tailrace/pool/trace_file.hpp"
 
 namespace tailrace::pool {
 
@@ -113,7 +111,6 @@ class TraceResource final : public Adaptor {
  public:
   // Throws std::system_error: the file cannot be written.
   TraceResource(std::pmr::memory_resource* upstream, const std::string& path, std::string tag = {});
-  ~TraceResource() override;
 
  protected:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override;
@@ -123,10 +120,8 @@ class TraceResource final : public Adaptor {
   void write(const char* op, const void* block, std::size_t bytes);
 
   const std::string tag_;
-  const std::int64_t began_ns_;
   std::mutex mutex_;  // guards what follows
-  std::FILE* file_;
-  std::map<std::thread::id, std::size_t> threads_;
+  TraceFile file_;
 };
 
 // Asks, when there is nothing, whether to try again: who is asked may have freed something.
