@@ -268,12 +268,10 @@ std::size_t Core::purge() noexcept {
   if (operations_now != std::exchange(operations_at_pass_, operations_now)) quiet_since_ns_ = now_ns;
   const std::int64_t passed_ns = now_ns - std::exchange(last_pass_ns_, now_ns);
   // What was taken in the last ten seconds or so is likely to be wanted again, as long as anything is.
-  recent_peak_bytes_ -= static_cast<std::size_t>(static_cast<double>(recent_peak_bytes_) *
-                                                 std::min(1.0, static_cast<double>(passed_ns) / 10e9));
-  recent_peak_bytes_ = std::max(recent_peak_bytes_, range_.taken_bytes());
+  range_.let_peak_fall(static_cast<double>(passed_ns) / 10e9);
   const bool quiet = now_ns - quiet_since_ns_ >= decay_ns;
-  const std::size_t keep = std::max(
-      {options_.min_retained_bytes, reserved_floor_bytes_.load(base::relaxed), quiet ? 0 : recent_peak_bytes_ / 2});
+  const std::size_t keep = std::max({options_.min_retained_bytes, reserved_floor_bytes_.load(base::relaxed),
+                                     quiet ? 0 : range_.recent_peak_bytes() / 2});
   const std::int64_t old_ns = now_ns - decay_ns;  // what a cache has kept in vain is old already
   if (quiet) release_runs(true);
   visit_caches([old_ns](ThreadCache& cache) { cache.decay(old_ns); });

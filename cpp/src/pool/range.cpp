@@ -165,7 +165,9 @@ std::size_t Range::take(std::size_t n) noexcept {
     taken_.give(first, n);
     return kNone;
   }
-  taken_bytes_.fetch_add(n * kSliceBytes, base::relaxed);
+  const std::size_t taken = taken_bytes_.fetch_add(n * kSliceBytes, base::relaxed) + n * kSliceBytes;
+  // A note of some recent peak: two that write at once may lose the higher one, which comes again.
+  if (taken > recent_peak_bytes_.load(base::relaxed)) recent_peak_bytes_.store(taken, base::relaxed);
   return first;
 }
 
@@ -239,16 +241,23 @@ void Range::credit(std::size_t bytes) noexcept {
   budget_.credit(bytes);
 }
 
-// `bytes` more become resident though much is free: it lies in gaps that are too short. As much of it goes back: whole units,
-// which come again as one huge page; parts of units, which cost the huge page, only when a quarter lies in gaps.
+// `bytes` more become resident though more is resident than was taken of late: it lies in gaps that are too short. As much of
+// it goes back: whole units, which come again as one huge page; parts of units, which cost the huge page, only when a tenth
+// lies in gaps.
 void Range::make_way(std::size_t bytes) noexcept {
-  const std::size_t committed = committed_bytes(), taken = taken_bytes(), allowed = allowed_gaps();
+  const std::size_t committed = committed_bytes(), taken = recent_peak_bytes(), allowed = allowed_gaps();
   if (committed <= taken + allowed) return;
   const std::size_t floor = reserved_floor_bytes_.load(base::relaxed);
   const std::size_t keep = std::max(committed - std::min(committed, bytes), taken + allowed);
   purge({.units_before_ns = kAnyAge, .keep_bytes = std::max(keep, floor)});
   const std::size_t mostly = std::max(taken + taken / 24 + allowed, floor);
   purge({.gaps_before_ns = kAnyAge, .least_gap = kShortGap, .keep_bytes = mostly});
+}
+
+void Range::let_peak_fall(double part) noexcept {
+  const std::size_t peak = recent_peak_bytes_.load(base::relaxed);
+  const auto fallen = peak - static_cast<std::size_t>(static_cast<double>(peak) * std::min(1.0, part));
+  recent_peak_bytes_.store(std::max(fallen, taken_bytes()), base::relaxed);
 }
 
 std::size_t Range::allowed_gaps() const noexcept { return std::max(kAllowedGaps, taken_bytes() / 16); }

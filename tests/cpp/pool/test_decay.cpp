@@ -83,6 +83,19 @@ TEST(scattered_survivors_keep_their_slices_only) {
   }
 }
 
+TEST(a_swing_between_much_and_little_keeps_its_memory) {
+  World world;
+  const auto swing = [&world] {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 12; ++i) blocks.push_back(world.pool->allocate((3 << 20) + (i % 3 << 20)));
+    for (void* block : blocks) world.pool->deallocate(block);
+  };
+  swing();
+  const std::uint64_t purged = world.pool->statistics().purged_bytes;
+  for (int i = 0; i < 50; ++i) swing();
+  CHECK_EQ(world.pool->statistics().purged_bytes, purged);
+}
+
 TEST(what_was_reserved_stays_and_what_is_retained_by_wish_stays) {
   World world{{.limit_bytes = 64 * kMiB, .min_retained_bytes = 4 * kMiB}};
   world.pool->deallocate(world.pool->allocate(20 * kMiB));

@@ -171,7 +171,6 @@ class Core : public std::enable_shared_from_this<Core> {
   bool stray_lost_ = false;  // a fork came in the middle of a visit to it
   std::mutex
       purge_mutex_;  // one pass at a time, of decay or of who is short: what one holds in its hands another misses
-  std::size_t recent_peak_bytes_ = 0;
   std::size_t in_gaps_at_pass_ = 0;
   std::int64_t last_pass_ns_ = 0;
   std::uint64_t operations_at_pass_ = 0;

@@ -50,6 +50,9 @@ class Range {
 
   // Gives free memory back to the system; returns how much.
   std::size_t purge(const PurgeTerms& terms) noexcept;
+  // The most that was taken of late; it falls, by a part at a time, to what is taken.
+  std::size_t recent_peak_bytes() const noexcept { return recent_peak_bytes_.load(base::relaxed); }
+  void let_peak_fall(double part) noexcept;
   // What may lie in gaps without anybody minding.
   std::size_t allowed_gaps() const noexcept;
   // Makes free memory dirty, up to `bytes` committed; with its pages if `prefault`. Returns what is committed.
@@ -129,6 +132,7 @@ class Range {
   Budget budget_;
   // relaxed (all): counts for statistics.
   base::atomic<std::size_t> taken_bytes_{0};
+  base::atomic<std::size_t> recent_peak_bytes_{0};
   base::atomic<std::size_t> reserved_floor_bytes_{0};  // that growth leaves committed
   base::atomic<std::size_t> dirty_bytes_{0};
   base::atomic<std::uint64_t> purges_{0};
