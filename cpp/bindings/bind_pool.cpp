@@ -273,6 +273,7 @@ void bind_pool(PyObject* module) {
   bind_pool_array(module);
   bind_pool_buffer(module);
   bind_free_signal(module);
+  bind_scratch(module);
   if (PyModule_AddFunctions(module, module_methods) != 0) throw py::error_already_set();
 }
 

@@ -88,11 +88,13 @@ int runtime_init(PyObject* object, PyObject* args, PyObject* kwargs) {
 
 int runtime_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self_of(object)->memory_pool);
   if (self_of(object)->state != nullptr) Py_VISIT(self_of(object)->state->poll);
   return 0;
 }
 
 int runtime_clear(PyObject* object) {
+  Py_CLEAR(self_of(object)->memory_pool);
   if (self_of(object)->state != nullptr) Py_CLEAR(self_of(object)->state->poll);
   return 0;
 }

@@ -150,21 +150,25 @@ bool inside_body_of(const RuntimeObject* runtime) noexcept {
   return top_frame != nullptr && top_frame->runtime == runtime && top_frame->is_body();
 }
 
-PyObject* current_runtime() {
+RunningBody running_body() noexcept {
   if (top_frame == nullptr) {
-    if (const TokenObject* token = running_token()) return Py_NewRef(reinterpret_cast<PyObject*>(token->runtime));
+    const TokenObject* const token = running_token();
+    return token != nullptr ? RunningBody{token->runtime, token->workflow, token->step} : RunningBody{};
   }
-  const bool in_body = top_frame != nullptr && top_frame->runtime != nullptr && top_frame->is_body();
-  return Py_NewRef(in_body ? reinterpret_cast<PyObject*>(top_frame->runtime) : Py_None);
+  if (!top_frame->is_body()) return {};
+  return {top_frame->runtime, top_frame->block != nullptr ? top_frame->block->plan->name : nullptr, top_frame->label};
+}
+
+PyObject* current_runtime() {
+  RuntimeObject* const runtime = running_body().runtime;
+  return Py_NewRef(runtime != nullptr ? reinterpret_cast<PyObject*>(runtime) : Py_None);
 }
 
 PyObject* current_step() {
-  if (top_frame == nullptr) {
-    if (const TokenObject* token = running_token()) return Py_BuildValue("(OO)", token->workflow, token->step);
-  }
-  if (top_frame == nullptr || !top_frame->is_body()) return Py_NewRef(Py_None);
-  if (top_frame->block == nullptr) return Py_BuildValue("(sO)", "submit", top_frame->label);
-  return Py_BuildValue("(OO)", top_frame->block->plan->name, top_frame->label);
+  const RunningBody body = running_body();
+  if (body.label == nullptr) return Py_NewRef(Py_None);
+  if (body.workflow == nullptr) return Py_BuildValue("(sO)", "submit", body.label);
+  return Py_BuildValue("(OO)", body.workflow, body.label);
 }
 
 }  // namespace tailrace::bindings

@@ -90,6 +90,14 @@ class UserCode {
 // Does this thread run a body under `runtime`?
 bool inside_body_of(const RuntimeObject* runtime) noexcept;
 
+// Whose body this thread runs, in a frame or as a part of an async step; all null if none.
+struct RunningBody {
+  RuntimeObject* runtime = nullptr;
+  PyObject* workflow = nullptr;  // its name; null for a submitted task
+  PyObject* label = nullptr;  // the step's name, or the task's callable
+};
+RunningBody running_body() noexcept;
+
 // New references; null with an exception set.
 PyObject* current_runtime();  // None outside of a body
 PyObject* current_step();  // (workflow, step), or None

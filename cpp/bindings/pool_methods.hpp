@@ -27,6 +27,9 @@ PyObject* set_numpy_handler(PyObject*, PyObject* capsule);    // returns the one
 PyObject* pool_empty_bytes(PyObject* pool, PyObject* const* args, Py_ssize_t given, PyObject* names);
 void bind_pool_buffer(PyObject* module);
 
+// bind_scratch.cpp
+void bind_scratch(PyObject* module);
+
 // bind_free_signal.cpp
 void bind_free_signal(PyObject* module);
 

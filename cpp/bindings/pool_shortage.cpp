@@ -50,7 +50,10 @@ bool is_possible(const PoolObject* pool, std::size_t bytes, const Tag* tag) {
 }
 
 // Nobody else runs there, so nobody would free.
-bool may_wait() { return top_frame == nullptr || (!top_frame->runtime->is_virtual && !top_frame->runtime->debug); }
+bool may_wait() {
+  const RuntimeObject* const runtime = top_frame != nullptr ? top_frame->runtime : nullptr;  // an Executor's has none
+  return runtime == nullptr || (!runtime->is_virtual && !runtime->debug);
+}
 
 // Null when the time is over or the pool was closed, or with an exception set.
 void* wait_for_block(const std::shared_ptr<PoolState>& state, std::size_t bytes, const Wish& wish) {

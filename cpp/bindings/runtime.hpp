@@ -60,6 +60,7 @@ struct RuntimeObject {
   PyObject_HEAD
   PyObject* name;
   PyObject* weakrefs;
+  PyObject* memory_pool;  // a PoolObject, of `tr.scratch`; null until it is first used
   RuntimeState* state;
   std::int64_t max_pending;
   bool closed;

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tailrace._core import Future as Future
     from tailrace._core import Run as Run
     from tailrace._each import each as each
+    from tailrace._scratch import scratch as scratch
     from tailrace._trace import after as after
     from tailrace.aio import sleep as sleep
     from tailrace.errors import BackendUnavailable as BackendUnavailable
@@ -83,6 +84,7 @@ _HOME = {
     "Run": "run",
     "after": "_trace",
     "each": "_each",
+    "scratch": "_scratch",
     "sleep": "aio",
     "BackendUnavailable": "errors",
     "Cancelled": "errors",

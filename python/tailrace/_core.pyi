@@ -62,6 +62,41 @@ def nudge_idle() -> None:
 def after_fork() -> None:
     """In the child of a fork: forget what belonged to other threads."""
 
+def adopt_pool(runtime: RuntimeCore, pool: PoolCore | None, /) -> PoolCore | None:
+    """Return the pool of the runtime, or None; it becomes `pool` if it had none."""
+
+def scratch(
+    shape: _Shape,
+    dtype: DTypeLike = "float64",
+    *,
+    timeout_s: float | None = None,
+    collect: bool = True,
+) -> NDArray[Any]:
+    """Return an array of undefined content out of the pool of the runtime whose step runs here.
+
+    Its block goes back when the last reference has gone: of a local name, when the step ends. It is counted
+    under the step's name. Outside of steps it is the pool of the runtime that a call here would use.
+
+    Args:
+        shape: An int or a tuple of ints.
+        dtype: Whatever NumPy takes for one without Python objects.
+        timeout_s: Seconds to wait for memory that others give back; None: not at all.
+        collect: Whether the garbage collector runs before the pool refuses.
+
+    Raises:
+        TypeError, ValueError: for a shape or dtype that cannot be.
+        PoolExhausted: if there is no room below the pool's limit, or the tag's.
+
+    >>> import tailrace as tr
+    >>> @tr.step
+    ... def norm(count: int) -> float:
+    ...     work = tr.scratch(count, "float32")
+    ...     work.fill(2.0)
+    ...     return float(work @ work) ** 0.5
+    >>> norm(4)
+    4.0
+    """
+
 def current_step() -> tuple[str, str] | None:
     """Return (workflow, step) of the step that runs on this thread, or None."""
 

@@ -7,7 +7,10 @@ import traceback
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tailrace._core import adopt_pool
+
 if TYPE_CHECKING:
+    from tailrace._pool_reports import PoolStatistics
     from tailrace.runtime import Runtime
 
 __all__ = [
@@ -87,6 +90,7 @@ class RuntimeStatistics:
         timers_armed: How often a deadline or delay was armed so far.
         lanes: What waits in each lane.
         blocking: The blocking lane.
+        memory: The pool of `tr.scratch`, once there is one.
     """
 
     submitted: int
@@ -108,6 +112,7 @@ class RuntimeStatistics:
     timers_armed: int
     lanes: LaneDepths
     blocking: BlockingStatistics
+    memory: PoolStatistics | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,17 @@ def runtime_statistics(runtime: Runtime) -> RuntimeStatistics:
     workers = tuple(pick(WorkerStatistics, worker) for worker in raw["workers"])
     blocking = pick(BlockingStatistics, raw["blocking"])
     lanes = pick(LaneDepths, raw["lanes"])
-    return pick(RuntimeStatistics, {**raw, "workers": workers, "lanes": lanes, "blocking": blocking})
+    parts = {"workers": workers, "lanes": lanes, "blocking": blocking, "memory": _memory_of(runtime)}
+    return pick(RuntimeStatistics, {**raw, **parts})
+
+
+def _memory_of(runtime: Runtime) -> PoolStatistics | None:
+    pool = adopt_pool(runtime, None)
+    if pool is None:
+        return None
+    from tailrace._pool_reports import pool_statistics
+
+    return pool_statistics(pool.statistics_raw())
 
 
 def health(runtime: Runtime) -> Health:

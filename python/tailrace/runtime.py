@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tailrace import _blas, _cpus, _hooks, _reports, _shutdown
 from tailrace._checks import check_bool, check_choice, check_count, check_seconds
-from tailrace._core import RuntimeCore, current_runtime
+from tailrace._core import PoolCore, RuntimeCore, adopt_pool, current_runtime
 from tailrace.errors import RuntimeClosed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tailrace.memory import MemoryPool
     from tailrace.testing import VirtualClock
 
 __all__ = ["Runtime", "default_runtime"]
@@ -51,6 +52,8 @@ class Runtime(RuntimeCore):
         clock: A `tr.VirtualClock` for tests; there are no threads then.
         debug: True runs every step and every submitted task on the thread that calls, at once and one after
             the other, in the order of the calls in the workflow: for breakpoints, coverage, tracebacks.
+        memory_pool: What `tr.scratch` takes from in its steps and tasks; default one of its own of 1 GiB,
+            made at its first use. It stays open when the runtime is closed.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or range.
@@ -73,6 +76,7 @@ class Runtime(RuntimeCore):
         name: str = "tailrace",
         clock: VirtualClock | None = None,
         debug: bool = False,
+        memory_pool: MemoryPool | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"Runtime: name must be a text that is not empty, got {name!r}")
@@ -81,6 +85,7 @@ class Runtime(RuntimeCore):
         check_choice("Runtime", "profile", profile, _PROFILES)
         seed = None if clock is None else _seed_of(clock)
         _check_debug(debug, clock)
+        _check_pool(memory_pool)
         if workers is None:
             workers = default_workers() if clock is None else _VIRTUAL_WORKERS
         check_count("Runtime", "workers", workers, most=_MAX_WORKERS)
@@ -90,6 +95,7 @@ class Runtime(RuntimeCore):
         super().__init__(
             name, workers, most, _affinity_of(affinity), max_pending, max_blocking, seed, profile, debug
         )
+        adopt_pool(self, memory_pool)
         self.max_pending = max_pending
         self.max_blocking = max_blocking
         self.profile = profile
@@ -100,6 +106,19 @@ class Runtime(RuntimeCore):
         else:
             _blas.limit(self)
         _shutdown.remember(self)
+
+    @property
+    def memory_pool(self) -> MemoryPool:
+        """The pool that `tr.scratch` takes from in steps of this runtime, made at its first use.
+
+        >>> import tailrace as tr
+        >>> with tr.Runtime(memory_pool=tr.MemoryPool(limit="64MiB")) as rt:
+        ...     rt.memory_pool
+        <MemoryPool limit=64MiB>
+        """
+        from tailrace import _scratch
+
+        return _scratch.pool_of(self)
 
     def statistics(self) -> _reports.RuntimeStatistics:
         """Return all counters, as one immutable snapshot; exact when nothing is in flight."""
@@ -264,6 +283,14 @@ def _check_debug(debug: object, clock: object) -> None:
         raise ValueError(
             "Runtime: debug=True and a clock exclude each other: with a clock all steps run on the calling "
             "thread already; write tr.Runtime(clock=clock) or tr.Runtime(debug=True)"
+        )
+
+
+def _check_pool(pool: object) -> None:
+    if pool is not None and not isinstance(pool, PoolCore):
+        raise TypeError(
+            f"Runtime: memory_pool must be a tr.MemoryPool or None, got {pool!r}; "
+            'write tr.Runtime(memory_pool=tr.MemoryPool(limit="1GiB"))'
         )
 
 
