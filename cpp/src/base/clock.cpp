@@ -26,7 +26,7 @@ std::int64_t tick_ns() noexcept {
 }
 
 RealClock& RealClock::instance() noexcept {
-  static RealClock clock;
+  static RealClock& clock = *new RealClock;  // never destroyed: the purge thread reads it while the process ends
   return clock;
 }
 
