@@ -73,7 +73,7 @@ void Core::visit_caches(Visit&& visit) noexcept {
 // ---- shortage ----
 
 // The huge class stands for any run of just the slices that `bytes` need.
-void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
+void* Core::take(std::size_t size_class, std::size_t bytes, bool at_unit) noexcept {
   ThreadCache* cache = mine();
   std::unique_lock<std::mutex> stray{stray_mutex_, std::defer_lock};
   if (cache == nullptr) {
@@ -82,7 +82,7 @@ void* Core::take(std::size_t size_class, std::size_t bytes) noexcept {
     cache = &stray_;
   }
   cache->lock().enter();
-  std::byte* memory = size_class == kHugeClass ? cache->take_huge(slices_for(bytes)) : cache->take(size_class);
+  std::byte* memory = size_class == kHugeClass ? cache->take_huge(slices_for(bytes)) : cache->take(size_class, at_unit);
   cache->lock().leave();
   if (!stray.owns_lock() && cache->lock().may_open_quick_way()) stir(cache, false);
   return memory;
@@ -95,18 +95,18 @@ void* Core::allocate_slowly(std::size_t size_class, std::size_t bytes, std::size
   if (alignment > kSliceBytes && bytes <= options_.limit_bytes) {
     bytes = std::max<std::size_t>(bytes + kUnitBytes - 1, kUnitBytes) / kUnitBytes * kUnitBytes;
   }
-  return allocate_anew(size_class, bytes);
+  return allocate_anew(size_class, bytes, alignment > kSliceBytes);
 }
 
-void* Core::allocate_anew(std::size_t size_class, std::size_t bytes) noexcept {
+void* Core::allocate_anew(std::size_t size_class, std::size_t bytes, bool at_unit) noexcept {
   const std::size_t slices = size_class < kSlabClasses ? slab_slices(size_class) : slices_for(bytes);
   const bool possible = bytes <= options_.limit_bytes;
-  void* memory = possible ? take(size_class, bytes) : nullptr;
+  void* memory = possible ? take(size_class, bytes, at_unit) : nullptr;
   if (memory != nullptr) return memory;
   shortages_.fetch_add(1, base::relaxed);
   for (int round = 0; possible && memory == nullptr && round < 3; ++round) {
     reclaim(slices * kSliceBytes);
-    memory = take(size_class < kSlabClasses ? size_class : kHugeClass, bytes);  // not rounded up to a class
+    memory = take(size_class < kSlabClasses ? size_class : kHugeClass, bytes, at_unit);  // not rounded up to a class
   }
   if (memory == nullptr) exhaustions_.fetch_add(1, base::relaxed);
   used_bytes();  // which notes the peak

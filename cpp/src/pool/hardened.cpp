@@ -110,7 +110,7 @@ void* Core::allocate_run(std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t grain = alignment > kSliceBytes ? kUnitBytes : kSliceBytes;
   const std::size_t room = (bytes + Hardened::kTailBytes + grain - 1) / grain * grain;
   bool guarded = grain == kSliceBytes && hardened_->wants_guard();
-  auto* block = static_cast<std::byte*>(guarded ? take(kHugeClass, room + kSliceBytes) : nullptr);
+  auto* block = static_cast<std::byte*>(guarded ? take(kHugeClass, room + kSliceBytes, true) : nullptr);
   guarded = block != nullptr;
   if (!guarded) block = static_cast<std::byte*>(allocate_anew(kHugeClass, room));
   if (block == nullptr) return nullptr;

@@ -1,6 +1,8 @@
 #include "tailrace/pool/range.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -17,6 +19,7 @@ constexpr std::size_t kWeightOfClean = std::size_t{1} << 32;  // any slice more 
 constexpr std::size_t kWordsAfterFirst = 2048;  // of a long bitmap, looked at for a better gap than one found
 constexpr std::size_t kAllowedGaps = std::size_t{16} << 20;  // retained without anything going back on growth
 constexpr std::size_t kShortGap = 8;  // slices: a shorter gap is not worth a system call on the way of an allocation
+constexpr std::size_t kMarksOfSlice = kSliceBytes / LiveMarks::kGranule;
 constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of linux/mman.h, since 5.14
 
 constexpr std::size_t up(std::size_t n, std::size_t grain) noexcept { return (n + grain - 1) / grain * grain; }
@@ -27,9 +30,22 @@ std::byte* map(std::size_t bytes, int protection) {
   return static_cast<std::byte*>(memory);
 }
 
+// Whether the system takes account of what could be written, rather than of what is: then memory is opened as it is used.
+bool counts_what_is_open() noexcept {
+  static const bool counts = [] {
+    char mode = '2';
+    if (const int file = ::open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC); file >= 0) {
+      if (::read(file, &mode, 1) != 1) mode = '2';
+      ::close(file);
+    }
+    return mode == '2';
+  }();
+  return counts;
+}
+
 // Reserved memory that begins at a multiple of a unit.
 std::byte* reserve(std::size_t bytes) {
-  std::byte* memory = map(bytes + kUnitBytes, PROT_NONE);
+  std::byte* memory = map(bytes + kUnitBytes, counts_what_is_open() ? PROT_NONE : PROT_READ | PROT_WRITE);
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
   const std::size_t before = up(address, kUnitBytes) - address;
   if (before != 0) munmap(memory, before);
@@ -193,6 +209,7 @@ Slab& Range::describe(std::size_t first, std::size_t n, std::size_t size_class) 
 }
 
 bool Range::open(std::size_t first, std::size_t n) noexcept {
+  if (!counts_what_is_open()) return true;
   for (std::size_t part = first / kOpenSlices; part <= (first + n - 1) / kOpenSlices; ++part) {
     // relaxed: who sees it set makes a system call less; the pages' protection is the kernel's to order.
     if (open_[part].load(base::relaxed)) continue;
@@ -280,6 +297,8 @@ std::size_t Range::purge_run(std::size_t first, std::size_t n) noexcept {
   // Memory that is locked does not go.
   const bool gone = madvise(at(first), n * kSliceBytes, MADV_DONTNEED) == 0;
   const std::size_t cleaned = gone ? clean(first, n) : 0;
+  // The marks of what is free are zeros, as new pages are: a page for each slice.
+  if (gone) madvise(&marks_[first * kMarksOfSlice], n * kMarksOfSlice, MADV_DONTNEED);
   taken_.return_loan(first, n);
   if (!gone) return 0;
   purges_.fetch_add(1, base::relaxed);

@@ -16,11 +16,6 @@ constexpr std::uint32_t kLeastRoom = 4;  // of a stack of small blocks
 constexpr std::size_t kKeptEmpty = std::size_t{2}
                                    << 20;  // bytes of slabs with no block in use, beside the current ones
 
-// A larger run in its place begins where it must.
-constexpr bool can_stand_in(std::size_t larger, std::size_t size_class) noexcept {
-  return larger >= kHugeClass || !begins_at_unit(run_slices(size_class)) || begins_at_unit(run_slices(larger));
-}
-
 // How many of the next classes are larger by a quarter at most: one while there are four for each doubling, then two.
 constexpr std::size_t spare_classes(std::size_t size_class) noexcept {
   const std::size_t slices = run_slices(size_class);
@@ -62,14 +57,14 @@ void ThreadCache::spoilt(const FreeBlock* block, std::size_t bytes) noexcept {
 
 // ---- small blocks: from slabs to the stack ----
 
-std::byte* ThreadCache::take(std::size_t size_class) noexcept {
+std::byte* ThreadCache::take(std::size_t size_class, bool at_unit) noexcept {
   if (std::byte* memory = hit(size_class)) return memory;
   if (size_class < kSlabClasses) {
     if (!refill(size_class)) return nullptr;
   } else {
     // Up to a quarter more than was asked for, at hand, is better than what has to be looked for.
     for (std::size_t i = 1; i <= spare_classes(size_class); ++i) {
-      if (!can_stand_in(size_class + i, size_class)) continue;
+      if (at_unit && size_class + i < kHugeClass && !begins_at_unit(run_slices(size_class + i))) continue;
       if (std::byte* memory = hit(size_class + i)) return memory;
     }
     std::byte* memory = central_.take(size_class);

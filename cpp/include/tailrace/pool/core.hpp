@@ -122,7 +122,7 @@ class Core : public std::enable_shared_from_this<Core> {
   ThreadCache* mine() noexcept { return front.pool == id_ ? front.cache : find_mine(); }
   ThreadCache* find_mine() noexcept;
   [[gnu::noinline]] void* allocate_slowly(std::size_t size_class, std::size_t bytes, std::size_t alignment) noexcept;
-  void* allocate_anew(std::size_t size_class, std::size_t bytes) noexcept;
+  void* allocate_anew(std::size_t size_class, std::size_t bytes, bool at_unit = true) noexcept;
   void* allocate_hardened(std::size_t bytes, std::size_t alignment) noexcept;
   void* allocate_fresh(std::size_t size_class, std::size_t bytes) noexcept;
   void* allocate_run(std::size_t bytes, std::size_t alignment) noexcept;
@@ -137,7 +137,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void stir(ThreadCache* cache, bool freed) noexcept;
   void set_watched() noexcept;
   bool close_quick_ways(bool patiently) noexcept;
-  void* take(std::size_t size_class, std::size_t bytes) noexcept;
+  void* take(std::size_t size_class, std::size_t bytes, bool at_unit) noexcept;
   void reclaim(std::size_t needed_bytes) noexcept;
   std::size_t give_back(std::size_t keep_bytes) noexcept;
   void empty_central(bool all, std::int64_t freed_ns) noexcept;

@@ -28,9 +28,9 @@ class MemoryPool {
   explicit MemoryPool(const PoolOptions& options = {});  // throws std::invalid_argument, std::bad_alloc
 
   // A block of at least `bytes` (0 counts as 1), aligned to `alignment`, a power of two up to 2 MiB. Blocks of 64 KiB and
-  // more are aligned to 64 KiB, those of 8 MiB and more and of whole 2 MiB to 2 MiB, whatever is asked for. On shortage the pool first takes
-  // back what threads have cached and gives back what it retains; only then `allocate` throws PoolExhausted,
-  // `try_allocate` returns nullptr, `allocate_within` waits for others to free and returns nullptr after `timeout_ns`.
+  // more are aligned to 64 KiB, whatever is asked for. On shortage the pool first takes back what threads have cached and
+  // gives back what it retains; only then `allocate` throws PoolExhausted, `try_allocate` returns nullptr, `allocate_within`
+  // waits for others to free and returns nullptr after `timeout_ns`.
   void* allocate(std::size_t bytes, std::size_t alignment = 64) {
     void* block = is_alignment(alignment) ? try_allocate(bytes, alignment) : nullptr;
     if (__builtin_expect(block == nullptr, 0)) refuse(bytes, alignment);

@@ -71,7 +71,8 @@ class alignas(base::kCacheLine) ThreadCache {
     return true;
   }
 
-  std::byte* take(std::size_t size_class) noexcept;  // nullptr: the range has none
+  // nullptr: the range has none. `at_unit`: a large block has to begin at a multiple of a unit.
+  std::byte* take(std::size_t size_class, bool at_unit) noexcept;
   std::byte* take_huge(std::size_t slices) noexcept;
   void give(std::size_t size_class, std::byte* memory) noexcept;
 
