@@ -60,8 +60,10 @@ inline std::uint64_t stress_factor() {
 // The thread sanitizer ends a forked child that starts a thread.
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kThreadsAfterFork = false;
+inline constexpr int kSlower = 10;  // by which random programs are shorter
 #else
 inline constexpr bool kThreadsAfterFork = true;
+inline constexpr int kSlower = 1;
 #endif
 
 template <class T>

@@ -106,7 +106,13 @@ Runner::Block* Runner::admit(void* request, const RunOptions& options) {
     rejected_.fetch_add(1, base::relaxed);  // relaxed: a statistic
     return nullptr;
   }
-  Block* block = take();
+  Block* block = nullptr;
+  try {
+    block = take();
+  } catch (...) {  // no memory for one more run: as if it had not been asked for
+    if (options_.max_in_flight != 0) in_flight_.fetch_sub(1, base::relaxed);
+    throw;
+  }
   block->run.request = request;
   block->on_settled = options.on_settled;
   block->on_fired = options.on_fired;

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <deque>
 #include <latch>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -89,6 +90,37 @@ TEST(each_run_works_on_its_own_request) {
   }
   CHECK_EQ(runner.statistics().ok, 200u);
   balanced(runner.statistics());
+}
+
+// Has no memory for its first `left` blocks.
+struct Scarce final : base::BlockSource {
+  void* take(std::size_t bytes) override {
+    if (left-- > 0) throw std::bad_alloc{};
+    ++given;
+    return base::HeapBlocks::instance().take(bytes);
+  }
+  void give(void* block, std::size_t bytes) noexcept override {
+    --given;
+    base::HeapBlocks::instance().give(block, bytes);
+  }
+  int left = 3, given = 0;
+};
+
+TEST(a_run_for_which_there_is_no_memory_leaves_the_runner_as_it_was) {
+  const flow::Plan plan = diamond();
+  Scarce source;
+  {
+    sched::Scheduler scheduler{{.workers = 1}};
+    flow::Runner runner{plan, scheduler, {.max_in_flight = 1, .source = &source}};
+    Request request;
+    CHECK_THROWS(std::bad_alloc, runner.run(request));
+    CHECK_THROWS(std::bad_alloc, runner.start(request));
+    CHECK_THROWS(std::bad_alloc, runner.run(request));
+    CHECK(runner.run(request) == Outcome::kOk);
+    CHECK_EQ(runner.statistics().submitted, 1u);
+    balanced(runner.statistics());
+  }
+  CHECK_EQ(source.given, 0);
 }
 
 TEST(a_request_of_another_type_and_a_missing_one_are_refused) {
