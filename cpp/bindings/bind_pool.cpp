@@ -196,6 +196,8 @@ PyMethodDef pool_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 PyMethodDef module_methods[] = {
+    {"run_memory", guarded<run_memory>, METH_NOARGS,
+     "run_memory($module, /)\n--\n\nWhat the run blocks of all runtimes take, by name."},
     {"set_numpy_handler", guarded<set_numpy_handler>, METH_O,
      "set_numpy_handler(handler, /)\n--\n\nMake it NumPy's allocator in this context; return the one before."},
     {nullptr, nullptr, 0, nullptr},

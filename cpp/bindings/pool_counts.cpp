@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "pool_methods.hpp"
+#include "tailrace/pool/scheduler_blocks.hpp"
 
 #include "pybind.hpp"
 
@@ -82,6 +83,14 @@ PyObject* pool_statistics(PyObject* object, PyObject*) {
     py::dict tags;
     for (const auto& [name, tag] : state.tags) tags[py::str(name)] = counts_of(tag);
     d["tags"] = tags;
+    return d;
+  });
+}
+
+PyObject* run_memory(PyObject*, PyObject*) {
+  return made_by([] {
+    py::dict d = as_dict(pool::scheduler_blocks().statistics());
+    d["tags"] = py::dict{};
     return d;
   });
 }

@@ -11,6 +11,7 @@ namespace tailrace::bindings {
 
 // pool_counts.cpp
 PyObject* pool_statistics(PyObject* pool, PyObject*);
+PyObject* run_memory(PyObject* module, PyObject*);
 PyObject* pool_shortage(PyObject* pool, PyObject* wanted);
 PyObject* pool_tag(PyObject* pool, PyObject* args);
 PyObject* pool_open_scope(PyObject* pool, PyObject*);

@@ -49,6 +49,9 @@ def work_begun() -> int:
 def bodies_running() -> int:
     """Return how many bodies run now, but for async and blocking ones, which wait."""
 
+def run_memory() -> dict[str, Any]:
+    """Return what the run blocks of all runtimes take, as `MemoryPool.statistics_raw` does."""
+
 def wait_idle(seen: int, quiet_s: float, limit_s: float, /) -> bool:
     """Sleep until work has begun since `seen` and none has been in flight for `quiet_s`: then True.
 

@@ -6,7 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tailrace import _pool_reports, _pool_scopes
+from tailrace import _core, _pool_reports, _pool_scopes
 from tailrace._checks import check_choice, check_seconds
 from tailrace._core import PoolCore
 from tailrace._sizes import format_bytes, parse_bytes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tailrace._pool_scopes import Shape
 
-__all__ = ["MemoryPool"]
+__all__ = ["MemoryPool", "run_memory"]
 
 _LEAST_LIMIT = 1 << 20  # as in cpp/include/tailrace/pool/memory_pool.hpp
 _MOST_LIMIT = 1 << 42
@@ -333,3 +333,13 @@ class MemoryPool(PoolCore):
     def __repr__(self) -> str:
         closed = ", closed" if self.closed else ""
         return f"<MemoryPool limit={format_bytes(self._limit)}{closed}>"
+
+
+def run_memory() -> _pool_reports.PoolStatistics:
+    """Return what the run blocks of all runtimes of the process take from the pool of their own.
+
+    >>> from tailrace.memory import run_memory
+    >>> run_memory().tags
+    {}
+    """
+    return _pool_reports.pool_statistics(_core.run_memory())

@@ -159,7 +159,7 @@ def recommend(args: argparse.Namespace, blas_is_single: bool, out: TextIO | None
         f"\n{report.shown(example, functions.answer(example), viewed)}\n\n"
         f"Bursty arrivals of a production trace (Azure code), {found.per_s:,.0f} requests/s on average.\n"
         "Waits are from the intended arrival to the answer; x: how many times better tailrace is.\n\n"
-        f"{report.table(found.rows)}\n",
+        f"{report.table(found.rows)}\n\n{report.memory()}\n",
         file=out,
     )
     if args.json:

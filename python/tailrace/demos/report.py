@@ -8,7 +8,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from tailrace._sizes import format_bytes
 from tailrace.demos.replay import OUTCOMES
+from tailrace.memory import run_memory
 
 Row = Mapping[str, float]
 _RATES = {"capacity_per_s": "capacity, /s", "throughput_per_s": "throughput, /s"}
@@ -51,6 +53,15 @@ def table(rows: Mapping[str, Row]) -> str:
             for place, cell in enumerate(line)
         ).rstrip()
         for line in lines
+    )
+
+
+def memory() -> str:
+    """Return in a line what tailrace's runs took of their pool."""
+    pool = run_memory()
+    return (
+        f"Run blocks: {pool.n_alloc:,} from a pool, {pool.hit_ratio:.1%} hits, "
+        f"{format_bytes(pool.peak_committed_bytes)} committed at most."
     )
 
 
