@@ -231,13 +231,14 @@ class MemoryPool(PoolCore):
         Args:
             path: Of the file, which is replaced.
 
-        >>> import os, tempfile
+        >>> import pathlib, tempfile
         >>> import tailrace as tr
         >>> pool = tr.MemoryPool(limit="64MiB")
-        >>> path = os.path.join(tempfile.mkdtemp(), "trace.csv")
-        >>> with pool.trace(path):
-        ...     frame = pool.empty(1 << 20, "uint8")
-        >>> len(open(path).readlines())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "trace.csv")
+        ...     with pool.trace(path):
+        ...         frame = pool.empty(1 << 20, "uint8")
+        ...     len(path.read_text().splitlines())
         2
         """
         return _pool_scopes.PoolTrace(self, os.fspath(path))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def answer(connection: Connection) -> None:
         connection.send(pool.share(block, until_opened=True))
 
 
-def test_a_spawned_process_receives_arrays_and_sends_others_back():
+def test_a_spawned_process_receives_arrays_and_sends_others_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where the child finds this module
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=answer, args=(there,))
