@@ -57,7 +57,7 @@ class PoolStatistics:
         reserved_bytes: Of address space; costs no memory.
         committed_bytes: What may be resident: used, cached and retained.
         used_bytes: In live blocks, by what the blocks hold.
-        peak_used_bytes: The highest seen when memory was taken from the range or statistics were read.
+        peak_used_bytes: The highest seen at a shortage, a pass of decay or a look like this.
         cached_bytes: Free, in the caches of threads.
         retained_bytes: Free in the range, not yet given back to the system.
         largest_free_bytes: The largest piece that is free in the range.

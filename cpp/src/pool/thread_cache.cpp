@@ -296,6 +296,7 @@ void ThreadCache::decay(std::int64_t freed_ns) noexcept {
     if (frees == std::exchange(stack.frees_at_decay, frees)) put_back(i, stack.size.load(base::relaxed), freed_ns);
   }
   for (auto& out : outgoing_) out.send();
+  receive();  // of classes that this thread may never ask for again
 }
 
 }  // namespace tailrace::pool

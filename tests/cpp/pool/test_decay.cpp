@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "../harness.hpp"
@@ -81,6 +82,20 @@ TEST(scattered_survivors_keep_their_slices_only) {
     CHECK_EQ(static_cast<unsigned char*>(blocks[i])[70'000], 7);
     world.pool->deallocate(blocks[i]);
   }
+}
+
+TEST(what_others_free_comes_home_though_the_owner_asks_for_other_sizes_only) {
+  World world;
+  std::vector<void*> blocks;
+  for (int i = 0; i < 10'000; ++i) blocks.push_back(world.pool->allocate(1000));
+  std::thread{[&] {
+    for (void* block : blocks) world.pool->deallocate(block);
+  }}.join();
+  for (int i = 0; i < 8; ++i) {
+    world.pool->deallocate(world.pool->allocate(100'000));
+    world.pass(0.5);
+  }
+  CHECK(world.pool->statistics().cached_bytes <= 3 << 20);
 }
 
 TEST(a_swing_between_much_and_little_keeps_its_memory) {

@@ -23,7 +23,7 @@ struct PoolStatistics {
   std::size_t committed_bytes = 0;   // which may be resident: used, cached and retained; at most the limit
   std::size_t peak_committed_bytes = 0;
   std::size_t used_bytes = 0;        // in live blocks, by what the blocks hold
-  std::size_t peak_used_bytes = 0;   // the highest seen when memory was taken from the range or statistics were read
+  std::size_t peak_used_bytes = 0;   // the highest seen at a shortage, a pass of decay or a look like this
   std::size_t cached_bytes = 0;      // free in threads' caches and in the slabs of small blocks
   std::size_t quarantined_bytes = 0;  // of the cached ones: freed blocks of a hardened pool that wait
   std::size_t retained_bytes = 0;    // free in the range, committed, not yet given back
