@@ -16,7 +16,7 @@ TEST(each_size_gets_the_smallest_class_that_holds_it) {
   CHECK_EQ(class_of(kMaxSlabBlock), kSlabClasses - 1);
   for (std::size_t slices = 2; slices <= kMaxRunSlices; ++slices) {
     const std::size_t bytes = (slices - 1) * kSliceBytes + 1;
-    if (slices > run_slices(expected) || expected < kSlabClasses) ++expected;
+    if (expected < kSlabClasses || slices > run_slices(expected)) ++expected;
     CHECK_EQ(class_of(bytes), expected);
     CHECK_EQ(class_of(slices * kSliceBytes), expected);
     CHECK(run_slices(expected) >= slices);
