@@ -29,7 +29,7 @@ TEST(run_blocks_and_tasks_of_groups_lie_in_the_schedulers_pool) {
   CHECK_EQ(after.used_bytes, before.used_bytes);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // which needs address space itself
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need address space themselves
 TEST(where_address_space_is_short_the_heap_serves) {
   const pid_t child = fork();
   if (child == 0) {
