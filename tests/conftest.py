@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def clock(request: pytest.FixtureRequest) -> tr.VirtualClock:
 @pytest.fixture
 def virtual(make_runtime: Callable[..., tr.Runtime], clock: tr.VirtualClock) -> tr.Runtime:
     return make_runtime(clock=clock, name="virtual")
+
+
+@pytest.fixture
+def pool(request: pytest.FixtureRequest) -> Iterator[tr.MemoryPool]:
+    """A memory pool, of `POOL_LIMIT` where the module says one, that must be empty again at the end."""
+    pool = tr.MemoryPool(limit=getattr(request.module, "POOL_LIMIT", "64MiB"))
+    yield pool
+    gc.collect()
+    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
 
 
 @pytest.fixture

@@ -66,39 +66,10 @@ PoolState* state_of(PyObject* object) {
 
 // empty(shape, dtype="float64", *, tag=None, timeout_s=None, collect=True), and zeros.
 PyObject* allocate(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* names, bool zeroed) {
-  PoolObject* const pool = self_of(object);
-  const char* const method = zeroed ? "zeros" : "empty";
-  if (state_of(object) == nullptr) return nullptr;
-  PyObject* shape = given > 0 ? args[0] : nullptr;
-  PyObject* dtype = given > 1 ? args[1] : Py_None;
-  if (given > 2) {
-    return PyErr_Format(PyExc_TypeError, "MemoryPool.%s takes shape and dtype, got %zd arguments", method, given);
-  }
-  Wish wish;
-  const Py_ssize_t named = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
-  for (Py_ssize_t i = 0; i < named; ++i) {
-    PyObject* const name = PyTuple_GET_ITEM(names, i);
-    PyObject* const value = args[given + i];
-    if (given < 1 && PyUnicode_CompareWithASCIIString(name, "shape") == 0) {
-      shape = value;
-    } else if (given < 2 && PyUnicode_CompareWithASCIIString(name, "dtype") == 0) {
-      dtype = value;
-    } else {
-      const int known = read_wish(pool, name, value, &wish);
-      if (known < 0) return nullptr;
-      if (known == 0) {
-        return PyErr_Format(
-            PyExc_TypeError,
-            "MemoryPool.%s got an unexpected argument %R; it takes shape, dtype, tag, timeout_s, collect", method,
-            name);
-      }
-    }
-  }
-  if (shape == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "MemoryPool.%s needs a shape: pool.%s((1024, 256), \"float32\")", method,
-                        method);
-  }
-  return make_array(pool, shape, dtype, wish, zeroed);
+  const char* const what = zeroed ? "MemoryPool.zeros" : "MemoryPool.empty";
+  ArrayCall call;
+  if (state_of(object) == nullptr || !read_call(self_of(object), what, true, args, given, names, &call)) return nullptr;
+  return make_array(self_of(object), call.shape, call.dtype, call.wish, zeroed);
 }
 
 PyObject* pool_empty(PyObject* object, PyObject* const* args, Py_ssize_t given, PyObject* names) {
@@ -268,6 +239,36 @@ int read_wish(PoolObject* pool, PyObject* name, PyObject* value, Wish* wish) {
     return truth < 0 ? -1 : 1;
   }
   return 0;
+}
+
+bool read_call(PoolObject* pool, const char* what, bool is_tagged, PyObject* const* args, Py_ssize_t given,
+               PyObject* names, ArrayCall* call) {
+  if (given > 2) {
+    return PyErr_Format(PyExc_TypeError, "%s takes shape and dtype, got %zd arguments", what, given), false;
+  }
+  if (given > 0) call->shape = args[0];
+  if (given > 1) call->dtype = args[1];
+  const Py_ssize_t named = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
+  for (Py_ssize_t i = 0; i < named; ++i) {
+    PyObject* const name = PyTuple_GET_ITEM(names, i);
+    PyObject* const value = args[given + i];
+    if (given < 1 && PyUnicode_CompareWithASCIIString(name, "shape") == 0) {
+      call->shape = value;
+    } else if (given < 2 && PyUnicode_CompareWithASCIIString(name, "dtype") == 0) {
+      call->dtype = value;
+    } else {
+      const bool refused = !is_tagged && PyUnicode_CompareWithASCIIString(name, "tag") == 0;
+      const int known = refused ? 0 : read_wish(pool, name, value, &call->wish);
+      if (known < 0) return false;
+      if (known != 0) continue;
+      const char* const tag = is_tagged ? "tag, " : "";
+      PyErr_Format(PyExc_TypeError, "%s got an unexpected argument %R; it takes shape, dtype, %stimeout_s, collect",
+                   what, name, tag);
+      return false;
+    }
+  }
+  if (call->shape != nullptr) return true;
+  return PyErr_Format(PyExc_TypeError, "%s needs a shape: %s((1024, 256), \"float32\")", what, what), false;
 }
 
 void bind_pool(PyObject* module) {

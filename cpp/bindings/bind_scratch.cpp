@@ -44,40 +44,16 @@ bool tag_wish(PoolObject* pool, PyObject* name, Wish* wish) {
 
 // scratch(shape, dtype="float64", *, timeout_s=None, collect=True)
 PyObject* scratch(PyObject*, PyObject* const* args, Py_ssize_t given, PyObject* names) {
-  if (given > 2) return PyErr_Format(PyExc_TypeError, "tr.scratch takes shape and dtype, got %zd arguments", given);
   const RunningBody body = running_body();
   const Ref runtime = Ref::borrow(reinterpret_cast<PyObject*>(body.runtime));  // an async step may end meanwhile
   const Ref tag_name = Ref::borrow(tag_of(body));
   const Ref held = Ref::steal(find_pool(body.runtime));
   if (!held) return nullptr;
   PoolObject* const pool = reinterpret_cast<PoolObject*>(held.get());
-  PyObject* shape = given > 0 ? args[0] : nullptr;
-  PyObject* dtype = given > 1 ? args[1] : Py_None;
-  Wish wish;
-  const Py_ssize_t named = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
-  for (Py_ssize_t i = 0; i < named; ++i) {
-    PyObject* const name = PyTuple_GET_ITEM(names, i);
-    PyObject* const value = args[given + i];
-    if (given < 1 && PyUnicode_CompareWithASCIIString(name, "shape") == 0) {
-      shape = value;
-    } else if (given < 2 && PyUnicode_CompareWithASCIIString(name, "dtype") == 0) {
-      dtype = value;
-    } else {
-      const bool is_tag = PyUnicode_CompareWithASCIIString(name, "tag") == 0;  // which the step's name is
-      const int known = is_tag ? 0 : read_wish(pool, name, value, &wish);
-      if (known < 0) return nullptr;
-      if (known == 0) {
-        return PyErr_Format(PyExc_TypeError,
-                            "tr.scratch got an unexpected argument %R; it takes shape, dtype, timeout_s, collect",
-                            name);
-      }
-    }
-  }
-  if (shape == nullptr) {
-    return PyErr_Format(PyExc_TypeError, "tr.scratch needs a shape: tr.scratch((1024, 256), \"float32\")");
-  }
-  if (!tag_wish(pool, tag_name.get(), &wish)) return nullptr;
-  return make_array(pool, shape, dtype, wish, false);
+  ArrayCall call;
+  if (!read_call(pool, "tr.scratch", false, args, given, names, &call)) return nullptr;
+  if (!tag_wish(pool, tag_name.get(), &call.wish)) return nullptr;
+  return make_array(pool, call.shape, call.dtype, call.wish, false);
 }
 
 // adopt_pool(runtime, pool): the pool of the runtime, which is `pool` if it had none.

@@ -33,6 +33,16 @@ struct Wish {
 // Reads `tag`, `timeout_s` and `collect`; 1 it was one of them, 0 it was not, -1 exception set.
 int read_wish(PoolObject* pool, PyObject* name, PyObject* value, Wish* wish);
 
+// Reads the arguments of a call that asks for an array: shape, dtype and what `read_wish` knows. `what` is the call in
+// messages, `is_tagged` whether it takes a tag; false with an exception set.
+struct ArrayCall {
+  PyObject* shape = nullptr;
+  PyObject* dtype = Py_None;
+  Wish wish;
+};
+bool read_call(PoolObject* pool, const char* what, bool is_tagged, PyObject* const* args, Py_ssize_t given,
+               PyObject* names, ArrayCall* call);
+
 // A block of at least `bytes`; null with an exception set.
 void* take_block(PoolObject* pool, std::size_t bytes, const Wish& wish);
 // What take_block does when the first try has failed.

@@ -14,14 +14,6 @@ import tailrace as tr
 MIB = 1 << 20
 
 
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="64MiB")
-    yield pool
-    gc.collect()
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
-
-
 @pytest.mark.parametrize(
     "shape", [5, 0, (), (3,), (2, 0, 4), (7, 5, 3), [2, 3], np.int64(4), (np.int32(2), 3), np.array([2, 2])]
 )

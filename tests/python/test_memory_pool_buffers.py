@@ -13,14 +13,6 @@ MIB = 1 << 20
 CPU = (1, 0)
 
 
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="64MiB")
-    yield pool
-    gc.collect()
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
-
-
 def test_a_leased_block_goes_back_when_the_block_of_code_ends_and_nobody_has_the_array(pool):
     lease = pool.lease((512, 512), "f4")
     with lease as scratch:

@@ -19,14 +19,6 @@ WAIT_S = 20.0
 LARGE = 1 << 17  # float64: 1 MiB
 
 
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="64MiB")
-    yield pool
-    gc.collect()
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
-
-
 def until(condition):
     end_s = time.monotonic() + WAIT_S
     while not condition():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 
 import numpy as np
@@ -10,14 +9,6 @@ import pytest
 import tailrace as tr
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="64MiB")
-    yield pool
-    gc.collect()
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
 
 
 def test_a_tag_counts_what_was_allocated_under_it(pool):

@@ -12,14 +12,7 @@ import tailrace as tr
 
 MIB = 1 << 20
 WAIT_S = 20.0
-
-
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="16MiB")
-    yield pool
-    gc.collect()
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
+POOL_LIMIT = "16MiB"  # of the fixture `pool`
 
 
 def until(condition):

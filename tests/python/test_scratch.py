@@ -16,13 +16,6 @@ MIB = 1 << 20
 WAIT_S = 20.0
 
 
-@pytest.fixture
-def pool():
-    pool = tr.MemoryPool(limit="64MiB")
-    yield pool
-    assert pool.statistics().used_bytes == 0, f"left live: {pool.close()}"
-
-
 @pytest.fixture(params=["workers", "debug", "virtual"])
 def rt(request, pool):
     kinds = {
