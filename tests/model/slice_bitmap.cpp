@@ -13,7 +13,8 @@ using tailrace::pool::kNone;
 // Says "no gap" after the first look, as if nobody could be in the middle of anything.
 struct Hasty : tailrace::pool::SliceBitmap<ModelAtomics> {
   std::size_t claim(std::size_t n, std::size_t align) {
-    return claim_among(n, align, [](std::size_t) { return std::uint64_t{0}; });
+    bool lost = false;
+    return search(n, align, lost);
   }
 };
 using Shipped = tailrace::pool::SliceBitmap<ModelAtomics>;

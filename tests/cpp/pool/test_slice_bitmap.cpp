@@ -69,12 +69,4 @@ TEST(a_claim_that_one_word_refuses_leaves_nothing_behind) {
   for (std::size_t k = 0; k < kSlices; ++k) CHECK_EQ(map.bits.taken(k), k >= 200 && k < 203);
 }
 
-TEST(what_is_blocked_is_not_taken) {
-  Bitmap map;
-  const auto odd_words = [](std::size_t w) { return w % 2 == 1 ? ~std::uint64_t{0} : 0; };
-  CHECK_EQ(map.bits.claim_among(65, 1, odd_words), kNone);
-  CHECK_EQ(map.bits.claim_among(64, 1, odd_words), std::size_t{0});
-  CHECK_EQ(map.bits.claim_among(64, 1, odd_words), std::size_t{128});
-}
-
 }  // namespace

@@ -42,7 +42,7 @@ class SliceBitmap {
       // [PB5] acquire: with the later looks at both, a withdrawal that this search may have seen before is not missed.
       const std::uint64_t seen = withdrawn_.load(base::acquire);
       bool lost = false;
-      const std::size_t found = search(n, align, nothing_more, lost);
+      const std::size_t found = search(n, align, lost);
       if (found != kNone) return found;
       // [PB4] acquire: pairs with the end of a claim; comes before the second look at the withdrawals, which that claim
       // counted before it ended.
@@ -51,13 +51,6 @@ class SliceBitmap {
       if (!half_done && ++looks == kLooks) return kNone;
       Atomics::yield();
     }
-  }
-
-  // One look, whose "none" is no verdict. `blocked(w)`: bits of word w that must not be taken either.
-  template <class Blocked>
-  std::size_t claim_among(std::size_t n, std::size_t align, Blocked blocked) noexcept {
-    bool lost = false;
-    return search(n, align, blocked, lost);
   }
 
   // Takes exactly [first, first + n) if all of it is free.
@@ -101,35 +94,14 @@ class SliceBitmap {
     return (n >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1) << from;
   }
 
- private:
-  static constexpr int kLooks = 64;
-
-  static std::uint64_t nothing_more(std::size_t) noexcept { return 0; }
-
-  // The first slice in [from, to) whose bit, in what is taken or blocked, is `set`; `to` when there is none.
-  template <class Blocked>
-  std::size_t next(std::size_t from, std::size_t to, bool set, Blocked& blocked) const noexcept {
-    for (std::size_t w = from / 64; from < to; from = ++w * 64) {
-      // [PB6] acquire: only a guess at where to try, the claim decides; but whose bits were seen, of that claim it is also
-      // seen that it is half done, and what its maker gave back before. Pairs with the release of a claim.
-      std::uint64_t bits = words_[w].load(base::acquire) | blocked(w);
-      if (!set) bits = ~bits;
-      bits &= ~std::uint64_t{0} << (from % 64);
-      if (bits != 0) {
-        const std::size_t at = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-        return at < to ? at : to;
-      }
-    }
-    return to;
-  }
-
-  template <class Blocked>
-  std::size_t search(std::size_t n, std::size_t align, Blocked& blocked, bool& lost) noexcept {
+ protected:
+  // One look, whose "none" is no verdict; `lost`: somebody was quicker.
+  std::size_t search(std::size_t n, std::size_t align, bool& lost) noexcept {
     std::size_t at = 0;
     while (at + n <= slices_) {
-      at = (next(at, slices_, false, blocked) + align - 1) / align * align;
+      at = (next(at, slices_, false) + align - 1) / align * align;
       if (at + n > slices_) break;
-      const std::size_t end = next(at, at + n, true, blocked);
+      const std::size_t end = next(at, at + n, true);
       if (end < at + n) {
         at = end + 1;
       } else if (claim_at(at, n)) {
@@ -140,6 +112,25 @@ class SliceBitmap {
       }
     }
     return kNone;
+  }
+
+ private:
+  static constexpr int kLooks = 64;
+
+  // The first slice in [from, to) whose bit is `set`; `to` when there is none.
+  std::size_t next(std::size_t from, std::size_t to, bool set) const noexcept {
+    for (std::size_t w = from / 64; from < to; from = ++w * 64) {
+      // [PB6] acquire: only a guess at where to try, the claim decides; but whose bits were seen, of that claim it is also
+      // seen that it is half done, and what its maker gave back before. Pairs with the release of a claim.
+      std::uint64_t bits = words_[w].load(base::acquire);
+      if (!set) bits = ~bits;
+      bits &= ~std::uint64_t{0} << (from % 64);
+      if (bits != 0) {
+        const std::size_t at = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+        return at < to ? at : to;
+      }
+    }
+    return to;
   }
 
   bool claim_bits(std::size_t w, std::uint64_t bits) noexcept {
