@@ -1,0 +1,43 @@
+"""Kernels for batched agent inference and preprocessing, on the CPU and on CUDA devices, with one truth.
+
+Each op is a function on arrays: NumPy arrays are computed on the CPU by compiled kernels, arrays on a device
+by CUDA kernels, and `backend="numpy"` is the reference in float64 that both are tested against. Nothing here
+imports Numba or CuPy before a device is asked for. `status()` says what this machine has.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailrace.kernels.costs import calibrate as calibrate
+    from tailrace.kernels.dispatch import force_isa as force_isa
+    from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
+    from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
+    from tailrace.kernels.registry import all_ops as all_ops
+    from tailrace.kernels.status import status as status
+
+# Public name: the module that has it, loaded on first use.
+_NAMES = {
+    "BackendUnavailable": "errors",
+    "calibrate": "costs",
+    "embedding_bag": "ops.embedding_bag",
+    "force_isa": "dispatch",
+    "all_ops": "registry",
+    "status": "status",
+}
+
+__all__ = sorted(_NAMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

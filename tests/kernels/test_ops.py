@@ -1,0 +1,101 @@
+"""One body for every op, backend, instruction set, dtype and size: the result is the reference's."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from tailrace.kernels import device
+from tailrace.kernels.registry import Op, all_ops, relative_l2
+
+SIZES = (1, 2, 31, 33, 100)
+OPS = all_ops()
+
+
+def poisoned(like: np.ndarray) -> np.ndarray:
+    """An array of the shape and dtype, full of what no op returns."""
+    out = np.empty_like(like)
+    out.fill(np.nan if out.dtype.kind == "f" else np.iinfo(out.dtype).max)
+    return out
+
+
+def run_poisoned(op: Op, case: dict[str, Any], backend: str) -> Any:
+    """Call once for the shapes, then into poisoned buffers, which must be what is returned."""
+    first = op.call(**case, backend=backend)
+    if isinstance(first, tuple):
+        outs = tuple(poisoned(part) for part in first)
+        again = op.call(**case, backend=backend, out=outs)
+        assert all(given is back for given, back in zip(outs, again, strict=True))
+    else:
+        out = poisoned(first)
+        again = op.call(**case, backend=backend, out=out)
+        assert again is out
+    return again
+
+
+def check(op: Op, case: dict[str, Any], backend: str, dtype: str) -> None:
+    error = op.error(run_poisoned(op, case, backend), op.reference(**case))
+    assert error <= op.tolerance[dtype], f"error {error} is above {op.tolerance[dtype]}"
+
+
+def case_of(op: Op, size: int, dtype: str) -> dict[str, Any]:
+    seed = int(os.environ.get("TAILRACE_TEST_SEED", "0")) + size
+    print(f"{op.name} {dtype} n={size}: seed {seed}")
+    return op.cases(np.random.default_rng(seed), size, dtype)
+
+
+EACH = [(name, dtype, size) for name, op in OPS.items() for dtype in op.dtypes for size in SIZES]
+
+
+@pytest.mark.parametrize(("name", "dtype", "size"), EACH)
+def test_the_cpu_agrees_with_the_reference(name: str, dtype: str, size: int, isa: str) -> None:
+    op = OPS[name]
+    check(op, case_of(op, size, dtype), "cpu", dtype)
+
+
+@pytest.mark.parametrize(("name", "dtype", "size"), EACH)
+def test_the_numpy_backend_is_the_reference(name: str, dtype: str, size: int) -> None:
+    op = OPS[name]
+    check(op, case_of(op, size, dtype), "numpy", dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "dtype", "size"), EACH)
+def test_the_device_agrees_with_the_reference(name: str, dtype: str, size: int) -> None:
+    op = OPS[name]
+    if "cuda" not in op.backends:
+        pytest.skip(f"{name} has no CUDA kernel")
+    why = device.problem()
+    if why is not None:
+        pytest.skip(str(why))
+    check(op, case_of(op, size, dtype), "cuda", dtype)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_counts_its_bytes_and_operations(name: str) -> None:
+    op = OPS[name]
+    small, large = (case_of(op, size, op.dtypes[0]) for size in (4, 64))
+    assert 0 < op.bytes(**small) < op.bytes(**large)
+    assert 0 <= op.flops(**small) <= op.flops(**large)
+    assert set(op.tolerance) == set(op.dtypes)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_body_finds_a_wrong_result(name: str) -> None:
+    op = OPS[name]
+    case = case_of(op, 33, op.dtypes[0])
+    truth = op.reference(**case)
+    parts = truth if isinstance(truth, tuple) else (truth,)
+    wrong = tuple(
+        part + (np.abs(part).max() + 1).astype(part.dtype) * (np.arange(part.size).reshape(part.shape) == 0)
+        for part in parts
+    )
+    assert op.error(wrong if isinstance(truth, tuple) else wrong[0], truth) > max(op.tolerance.values())
+
+
+def test_nan_is_never_within_a_tolerance() -> None:
+    assert math.isnan(relative_l2(np.array([np.nan, 1.0]), np.array([2.0, 1.0])))
+    assert relative_l2(np.zeros(3), np.zeros(4)) == math.inf
