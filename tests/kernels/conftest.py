@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,3 +38,74 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 def nothing_calibrated() -> Iterator[None]:
     yield
     costs.forget()
+
+
+def _module(path: Path) -> ModuleType:
+    """A file beside the tests as a module: they are no package."""
+    spec = importlib.util.spec_from_file_location(f"tailrace_tests_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_CUDA = Path(__file__).resolve().parent / "cuda"
+
+
+@pytest.fixture(scope="session")
+def shim_folder(request: pytest.FixtureRequest) -> Path:
+    """Where compiled shims are kept, from one run to the next."""
+    cache = request.config.cache
+    assert cache is not None
+    return Path(cache.mkdir("tailrace-shim"))
+
+
+@pytest.fixture(scope="session")
+def shim_modules() -> tuple[ModuleType, ModuleType]:
+    shim = _module(_CUDA / "shim_library.py")
+    if shim.compiler() is None:
+        pytest.skip("no C++ compiler: the .cu files cannot be run on the host")
+    return shim, _module(_CUDA / "host_device.py")
+
+
+@pytest.fixture
+def host_device_of(
+    shim_modules: tuple[ModuleType, ModuleType], shim_folder: Path
+) -> Callable[[str, int], Any]:
+    """(text of a .cu, seed) -> a host device whose every op has these kernels."""
+    shim, device = shim_modules
+    return lambda text, seed: device.make(shim, lambda _op: text, shim_folder, seed)
+
+
+@pytest.fixture
+def expanded(tmp_path: Path) -> Callable[[str], str]:
+    """The text of a .cu with the headers of kernels/cuda put in."""
+    from tailrace.kernels.cuda import sources
+
+    def expand(text: str) -> str:
+        (tmp_path / "test.cu").write_text(text, encoding="utf-8")
+        return sources.expand(tmp_path / "test.cu")
+
+    return expand
+
+
+@pytest.fixture(scope="session")
+def _libraries() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def host_device(
+    shim_modules: tuple[ModuleType, ModuleType], shim_folder: Path, _libraries: dict[str, Any]
+) -> Iterator[Any]:
+    """The device that is not there: backend="cuda" runs each op's launch.py, its kernels in the shim.
+
+    TAILRACE_TEST_SEED changes the order of threads; the seed of a fault is in its message.
+    """
+    from tailrace.kernels.cuda import launcher, sources
+
+    shim, device = shim_modules
+    seed = int(os.environ.get("TAILRACE_TEST_SEED", "0"))
+    with launcher.using(device.make(shim, sources.source, shim_folder, seed, _libraries)) as engine:
+        yield engine

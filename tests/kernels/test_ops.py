@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -60,6 +61,44 @@ def test_the_cpu_agrees_with_the_reference(name: str, dtype: str, size: int, isa
 def test_the_numpy_backend_is_the_reference(name: str, dtype: str, size: int) -> None:
     op = OPS[name]
     check(op, case_of(op, size, dtype), "numpy", dtype)
+
+
+ON_DEVICE = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
+
+
+@pytest.mark.parametrize("size", [1, 31, 33])
+@pytest.mark.parametrize(("name", "dtype"), ON_DEVICE)
+def test_the_cuda_kernels_in_the_shim_agree_with_the_reference(
+    name: str, dtype: str, size: int, host_device: Any
+) -> None:
+    op = OPS[name]
+    check(op, case_of(op, size, dtype), "cuda", dtype)
+    assert host_device.launches
+
+
+def _to_device(engine: Any, value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return engine.to_device(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_to_device(engine, part) for part in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            f.name: _to_device(engine, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init
+        }
+        return dataclasses.replace(value, **fields)
+    return value
+
+
+@pytest.mark.parametrize(("name", "dtype"), ON_DEVICE)
+def test_arrays_of_a_device_are_computed_there_and_stay(name: str, dtype: str, host_device: Any) -> None:
+    op = OPS[name]
+    case = case_of(op, 33, dtype)
+    result = op.call(**{key: _to_device(host_device, value) for key, value in case.items()})
+    parts = result if isinstance(result, tuple) else (result,)
+    assert all(host_device.view(part) is not None for part in parts)
+    found = tuple(part.get() for part in parts)
+    error = op.error(found if isinstance(result, tuple) else found[0], op.reference(**case))
+    assert error <= op.tolerance[dtype], f"error {error} is above {op.tolerance[dtype]}"
 
 
 @pytest.mark.gpu
