@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
     from tailrace.kernels.registry import all_ops as all_ops
     from tailrace.kernels.status import status as status
+    from tailrace.kernels.weights import BFloat16Weight as BFloat16Weight
+    from tailrace.kernels.weights import Int4Weight as Int4Weight
+    from tailrace.kernels.weights import Int8Weight as Int8Weight
+    from tailrace.kernels.weights import dequantize as dequantize
+    from tailrace.kernels.weights import quantize_int4 as quantize_int4
+    from tailrace.kernels.weights import quantize_int8 as quantize_int8
+    from tailrace.kernels.weights import to_bfloat16 as to_bfloat16
 
 # Public name: the module that has it, loaded on first use.
 _NAMES = {
@@ -26,6 +33,13 @@ _NAMES = {
     "force_isa": "dispatch",
     "all_ops": "registry",
     "status": "status",
+    "BFloat16Weight": "weights",
+    "Int4Weight": "weights",
+    "Int8Weight": "weights",
+    "dequantize": "weights",
+    "quantize_int4": "weights",
+    "quantize_int8": "weights",
+    "to_bfloat16": "weights",
 }
 
 __all__ = sorted(_NAMES)  # noqa: PLE0605
