@@ -15,15 +15,32 @@ struct OfCeilings;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// Keeps the compiler from seeing through a value, so that the work is done, and between the two looks at the clock.
+TAILRACE_INLINE void opaque(F32& value) {
+#if defined(__x86_64__)
+  asm volatile("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm volatile("" : "+w"(value));
+#else
+  asm volatile("" : "+m"(value));
+#endif
+}
+
 // Ten chains hide the latency of two multiply-add units.
 __attribute__((noinline)) float multiply_adds(std::size_t rounds) {
   F32 a[10];
+#pragma GCC unroll 10
   for (std::size_t i = 0; i < 10; ++i) a[i] = splat(static_cast<float>(i));
   const F32 x = splat(0.999f), y = splat(0.001f);
   for (std::size_t r = 0; r < rounds; ++r) {
-    for (auto& chain : a) chain = fma(chain, x, y);
+#pragma GCC unroll 10
+    for (auto& chain : a) {
+      chain = fma(chain, x, y);
+      opaque(chain);
+    }
   }
   F32 total = a[0];
+#pragma GCC unroll 10
   for (std::size_t i = 1; i < 10; ++i) total = total + a[i];
   return sum(total);
 }
@@ -33,6 +50,7 @@ __attribute__((noinline)) float read_all(const float* from, std::size_t n) {
   for (auto& part : a) part = splat(0);
   for (std::size_t i = 0; i + 8 * kLanes <= n; i += 8 * kLanes)
     for (std::size_t part = 0; part < 8; ++part) a[part] = a[part] + load(from + i + part * kLanes);
+  for (auto& part : a) opaque(part);
   F32 total = a[0];
   for (std::size_t i = 1; i < 8; ++i) total = total + a[i];
   return sum(total);

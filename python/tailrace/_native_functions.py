@@ -11,7 +11,7 @@ import gc
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["Target", "resolve"]
@@ -57,6 +57,9 @@ def resolve(function: Any) -> Target:
     """
     if hasattr(function, "native_name") and hasattr(function, "address"):
         target = _numba(function)
+    elif hasattr(function, "__native_step__"):
+        capsule, dtype, name = function.__native_step__()
+        target = replace(_capsule(capsule), owner=function, dtype=dtype, name=name)
     elif type(function).__name__ == "PyCapsule":
         target = _capsule(function)
     elif isinstance(function, _FUNCTION):
@@ -70,8 +73,9 @@ def resolve(function: Any) -> Target:
         )
     else:
         raise TypeError(
-            f"native_step needs a C function {_WANTED}: a numba.cfunc, a PyCapsule, a ctypes or a cffi "
-            f"function pointer; got {type(function).__name__} {function!r}{_hint(function)}"
+            f"native_step needs a C function {_WANTED}: a numba.cfunc, a bound kernel's native(batch), a "
+            f"PyCapsule, a ctypes or a cffi function pointer; got {type(function).__name__} {function!r}"
+            f"{_hint(function)}"
         )
     if target.address == 0 and target.python is None:
         raise ValueError(f"native_step: {function!r} is a null pointer; there is nothing to call")

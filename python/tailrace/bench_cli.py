@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ best pass; x is how many times better tailrace is than that rival (above 1: ahea
                                   installed library, in a cache folder; needs a C++20 compiler and
                                   the extra tailrace[bench]; the memory rows (alloc_...) also run
                                   with mimalloc, jemalloc and tcmalloc, where they are installed
+  tailrace bench kernels          the CPU kernels beside NumPy, SciPy, onnxruntime, OpenCV and torch,
+                                  those that are installed, one thread each, with the share of what
+                                  this machine can do at most
 """
 
 
@@ -53,6 +57,13 @@ def main(argv: Sequence[str]) -> int:
         "\nx: how many times better tailrace is. A time is only good beside another one of the same run.\n"
         "TPE: concurrent.futures.ThreadPoolExecutor."
     )
+    if args.what == "kernels":
+        from tailrace._bench.kernels import roofline
+
+        print("\n" + roofline.table(args.works, found))
+    if args.csv is not None:
+        rows.append_csv(args.csv, found, _host())
+        print(f"appended: {args.csv}")
     if args.json is not None:
         rows.write_json(args.json, found)
         print(f"written: {args.json}")
@@ -63,7 +74,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tailrace bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=["native"], help="only the native rows")
+    parser.add_argument("what", nargs="?", choices=["native", "kernels"], help="only these rows")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_PASSES} passes instead of {_PASSES}")
     parser.add_argument("--native", action="store_true", help="the native rows too")
     parser.add_argument(
@@ -76,15 +87,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help=f"further rivals, where they are installed: {', '.join(peers.PEERS)}",
     )
     parser.add_argument("--passes", type=int, metavar="N", help="turns of each engine")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="append each engine's figures, with machine and version"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians as a list of rows")
     args = parser.parse_args(list(argv))
     if args.passes is not None and args.passes < 1:
         parser.error(f"--passes must be at least 1, got {args.passes}")
-    if args.json is not None and not args.json.resolve().parent.is_dir():
-        parser.error(f"--json: there is no folder {args.json.resolve().parent}")
-    if args.what is None:
+    for name, path in (("--json", args.json), ("--csv", args.csv)):
+        if path is not None and not path.resolve().parent.is_dir():
+            parser.error(f"{name}: there is no folder {path.resolve().parent}")
+    if args.what != "native":
         try:
-            args.works = peers.add(timing.chosen(timing.all_works(), args.only), peers.wanted(args.peers))
+            args.works = _works(args)
         except (ValueError, peers.Absent) as error:
             parser.error(str(error))
     elif args.only is not None:
@@ -97,13 +112,23 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _works(args: argparse.Namespace) -> list[timing.Work]:
+    if args.what is None:
+        return peers.add(timing.chosen(timing.all_works(), args.only), peers.wanted(args.peers))
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"  # before NumPy is loaded: a kernel has one thread, and so have its rivals
+    from tailrace._bench import kernels
+
+    return timing.chosen(kernels.works(), args.only)
+
+
 def _measured(args: argparse.Namespace, progress: timing.Progress) -> list[rows.Row]:
     passes = args.passes or (_QUICK_PASSES if args.quick else _PASSES)
     found = []
-    if args.what is None:
+    if args.what != "native":
         budget_s = _QUICK_BUDGET_S if args.quick else _BUDGET_S
         found = [timing.measure(work, passes, budget_s, progress) for work in args.works]
-    if args.what == "native" or args.native:
+    if args.what == "native" or (args.native and args.what is None):
         folder = native.build(progress)
         only = args.only if args.what == "native" else None
         found += native.measure(folder, args.passes or _QUICK_PASSES, progress, only=only)

@@ -32,8 +32,8 @@ def native_step(
     name; fields that are left out are zero) and its result is the record as the function left it.
 
     Args:
-        function: A `numba.cfunc`, a PyCapsule whose name is the C signature ("int64_t (void *)"), or a ctypes
-            or cffi function pointer. It is kept alive.
+        function: A `numba.cfunc`, what `native(batch)` of a bound kernel returns, a PyCapsule whose name is
+            the C signature ("int64_t (void *)"), or a ctypes or cffi function pointer. It is kept alive.
         payload: The structured NumPy dtype of the record, aligned (`align=True`), without objects. May be
             left out for a cfunc whose signature names it.
         name: The step's name; by default the function's.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -100,6 +102,20 @@ def row_from_json(given: Mapping[str, Any]) -> Row:
 def write_json(path: Path, rows: Iterable[Row]) -> None:
     """Write the rows as a list."""
     path.write_text(json.dumps([row.to_json() for row in rows], indent=2) + "\n", encoding="utf-8")
+
+
+def append_csv(path: Path, rows: Iterable[Row], machine: str) -> None:
+    """Append a line per row and engine, under a header in a new file: when, machine and version, figures."""
+    new = not path.exists() or path.stat().st_size == 0
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["when", "machine", "row", "work", "engine", "median", "best", "unit", "passes"])
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        for row in rows:
+            for engine, values in row.values.items():
+                figures = [_rounded(row.median(engine)), _rounded(row.best(engine)), row.unit, len(values)]
+                writer.writerow([when, machine, row.id, row.work, engine, *figures])
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -44,6 +44,8 @@ class Work:
         pause_s: seconds to sleep before each call, so that the engine's threads have parked.
         quantile: what stands for the calls of a pass: 0.5, their median, or a tail.
         least_calls: of one pass, whatever time they take: a tail needs some.
+        flops: operations of one call, for its share of the roofline; 0 where nothing is to be counted.
+        bytes: the least that one call moves, for the same.
     """
 
     id: str
@@ -54,6 +56,8 @@ class Work:
     pause_s: float = 0.0
     quantile: float = 0.5
     least_calls: int = 1
+    flops: int = 0
+    bytes: int = 0
 
 
 class WrongAnswer(Exception):

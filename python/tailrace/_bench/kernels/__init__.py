@@ -1,0 +1,15 @@
+"""The K rows: each op on the CPU beside those of NumPy, SciPy, onnxruntime, OpenCV, torch that are there."""
+
+from __future__ import annotations
+
+import importlib
+
+from tailrace._bench.timing import Work
+
+# Modules of this package, each with `works()`, in the order of the goals.
+MODULES = ("embedding_bag",)
+
+
+def works() -> list[Work]:
+    """Return the works of all ops."""
+    return [work for name in MODULES for work in importlib.import_module(f"{__name__}.{name}").works()]
