@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -45,9 +46,15 @@ def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"tailrace_tests_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def load_beside() -> Callable[[Path], ModuleType]:
+    """Loads a file that is no test, by its path."""
+    return _module
 
 
 _CUDA = Path(__file__).resolve().parent / "cuda"
@@ -88,6 +95,22 @@ def expanded(tmp_path: Path) -> Callable[[str], str]:
         return sources.expand(tmp_path / "test.cu")
 
     return expand
+
+
+@pytest.fixture
+def mutant_of(shim_modules: tuple[ModuleType, ModuleType], shim_folder: Path) -> Callable[..., Any]:
+    """(op, text, instead, seed, nth=0) -> a host device where the nth `text` of the source is `instead`."""
+    from tailrace.kernels.cuda import sources
+
+    shim, device = shim_modules
+
+    def mutant(op: str, text: str, instead: str, seed: int, nth: int = 0) -> Any:
+        parts = sources.source(op).split(text)
+        assert len(parts) > nth + 1, f"{op} has no {text!r} number {nth}"
+        changed = text.join(parts[: nth + 1]) + instead + text.join(parts[nth + 1 :])
+        return device.make(shim, lambda _op: changed, shim_folder, seed)
+
+    return mutant
 
 
 @pytest.fixture(scope="session")
