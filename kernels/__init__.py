@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
     from tailrace.kernels.registry import all_ops as all_ops
+    from tailrace.kernels.reports import classification_report as classification_report
     from tailrace.kernels.status import status as status
     from tailrace.kernels.weights import BFloat16Weight as BFloat16Weight
     from tailrace.kernels.weights import Int4Weight as Int4Weight
@@ -32,6 +33,7 @@ _NAMES = {
     "embedding_bag": "ops.embedding_bag",
     "force_isa": "dispatch",
     "all_ops": "registry",
+    "classification_report": "reports",
     "status": "status",
     "BFloat16Weight": "weights",
     "Int4Weight": "weights",
