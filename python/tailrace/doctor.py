@@ -22,12 +22,11 @@ _OPTIONAL = {
     "uvloop": ("a faster event loop under async steps", "pip install uvloop"),
     "threadpoolctl": ("seeing and limiting the threads of BLAS", "pip install threadpoolctl"),
     "numba": ("native steps compiled from Python", "pip install numba"),
-    "cupy": ("steps on a GPU", "pip install cupy-cuda12x"),
+    "cupy": ("kernels on a GPU", "pip install 'tailrace[cuda13]' on a host that has one"),
     "cmake": ("`tailrace bench native`", "pip install 'tailrace[bench]'"),
 }
-_KNOWN_VARIABLES = {
-    "TAILRACE_WORKERS"
-}  # what the package itself reads; tests and stress programs have others
+# What the package itself reads; tests and stress programs have others.
+_KNOWN_VARIABLES = {"TAILRACE_WORKERS", "TAILRACE_BLAS_THREADS", "TAILRACE_BACKEND", "TAILRACE_ISA"}
 _ENOUGH_THREADS = 64
 _SLOW_CLOCKS = {"hpet", "acpi_pm", "refined-jiffies", "jiffies"}
 _SWITCH_S = 0.005
@@ -232,6 +231,23 @@ def _clock(host: Host) -> Iterator[Finding]:
         yield Finding("clock", "ok", source or "unnamed")
 
 
+def _kernels(host: Host) -> Iterator[Finding]:
+    if not host.has_module("numpy"):
+        return
+    try:
+        status = importlib.import_module("tailrace.kernels").status()
+    except (ImportError, ValueError) as error:
+        advice = "unset TAILRACE_ISA, or take a level that this machine has"
+        yield Finding("kernels", "problem", str(error), advice)
+        return
+    text = f"cpu by {status.isa}, cuda {'on' if status.cuda is None else 'off'}"
+    if status.isa != status.best_isa:
+        advice = f"TAILRACE_ISA says less than the machine has, {status.best_isa}: unset it for speed"
+        yield Finding("kernels", "note", text, advice)
+    else:
+        yield Finding("kernels", "ok", text)
+
+
 def _extras(host: Host) -> Iterator[Finding]:
     there = [name for name in _OPTIONAL if host.has_module(name)]
     missing = [name for name in _OPTIONAL if name not in there]
@@ -262,6 +278,7 @@ _LOOKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
     _kernel,
     _threads,
     _clock,
+    _kernels,
     _extras,
     _environment,
 )
