@@ -115,4 +115,5 @@ OP = Op(
     tolerance={"float32": 1e-6, "float16": 1e-6, "int8": 1e-6},
     bytes=_bytes,
     flops=_flops,
+    backends=("cpu", "cuda"),
 )
