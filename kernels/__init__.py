@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tailrace.kernels.dispatch import force_isa as force_isa
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
+    from tailrace.kernels.ops.topk_similarity import Retriever as Retriever
+    from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
     from tailrace.kernels.reports import classification_report as classification_report
     from tailrace.kernels.status import status as status
@@ -34,6 +36,8 @@ _NAMES = {
     "force_isa": "dispatch",
     "all_ops": "registry",
     "classification_report": "reports",
+    "Retriever": "ops.topk_similarity",
+    "topk_similarity": "ops.topk_similarity",
     "status": "status",
     "BFloat16Weight": "weights",
     "Int4Weight": "weights",
