@@ -61,11 +61,6 @@ def topk_similarity(
     _metric(metric)
     given = out if isinstance(out, tuple) else (out,)
     chosen = dispatch.choose(_NAME, backend, queries, keys, scales, *given, offers=OP.backends)
-    if chosen == "cuda":
-        from tailrace.kernels.ops.topk_similarity import launch  # type: ignore[attr-defined, unused-ignore]
-
-        found: tuple[Any, Any] = launch.run(queries, keys, k, metric == "cosine", scales, out)
-        return found
     keys, scales = _keys(_NAME, keys, scales)
     queries = _checks.host_array(_NAME, "queries", queries, ("float32",), ("batch", keys.shape[1]), least=1)
     k = _k(_NAME, k, len(keys))
@@ -114,14 +109,14 @@ class Retriever:
         name = "Retriever"
         _metric(metric)
         keys, scales = _keys(name, keys, scales)
-        wrong = np.flatnonzero(np.isnan(keys).any(axis=1)) if keys.dtype.kind == "f" else ()
+        wrong = np.flatnonzero(np.isnan(keys).any(axis=1)) if keys.dtype.kind == "f" else np.empty(0, int)
         if len(wrong):
             raise ValueError(f"{name}: keys[{wrong[0]}] holds NaN: it can be compared with nothing")
         if store is not None:
             keys, scales = _stored(keys, scales, store)
         self.k = _k(name, k, len(keys))
         self.metric = metric
-        self.shape: tuple[int, int] = keys.shape
+        self.shape = (len(keys), int(np.shape(keys)[1]))
         self.store = str(keys.dtype.name)
         self._cpu = _cpu.Retriever(keys, scales, metric == "cosine", self.k)
 
