@@ -32,6 +32,12 @@ def test_importing_tailrace_loads_nothing_heavy(tmp_path: Path) -> None:
     assert modules & HEAVY == set()
 
 
+def test_importing_the_kernels_loads_numpy_and_no_optional_package(tmp_path: Path) -> None:
+    modules, threads, _ = report("import tailrace.kernels; tailrace.kernels.status()", tmp_path)
+    assert modules & {"numba", "cupy", "torch", "onnx", "safetensors", "scipy"} == set()
+    assert threads == 1
+
+
 def test_importing_tailrace_starts_no_thread(tmp_path: Path) -> None:
     _, threads, tasks = report("import tailrace", tmp_path)
     assert threads == 1

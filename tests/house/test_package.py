@@ -70,6 +70,16 @@ def test_the_wheel_contains_the_extension_its_stub_and_the_typing_marker(install
     assert {"tailrace/_core.pyi", "tailrace/py.typed", "tailrace/__init__.py"} <= set(installed)
 
 
+def test_the_wheel_contains_the_kernels_with_their_device_sources_and_without_their_cpp(
+    installed: list[str],
+) -> None:
+    kernels = [name for name in installed if name.startswith("tailrace/kernels/")]
+    assert any(name.startswith("tailrace/kernels/_cpu.") and name.endswith(".so") for name in kernels)
+    assert "tailrace/kernels/_cpu.pyi" in kernels
+    assert any(name.endswith(".cu") for name in kernels)
+    assert [name for name in kernels if name.endswith((".cpp", ".hpp", ".inc", "CMakeLists.txt"))] == []
+
+
 def test_the_wheel_contains_what_find_package_needs(installed: list[str]) -> None:
     assert any(name.endswith("lib/cmake/tailrace/tailraceConfig.cmake") for name in installed)
     assert any(name.endswith("include/tailrace/base/atomic.hpp") for name in installed)
