@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tailrace.kernels.dispatch import force_isa as force_isa
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
+    from tailrace.kernels.ops.mlp_forward import Policy as Policy
+    from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
     from tailrace.kernels.ops.topk_similarity import Retriever as Retriever
     from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
@@ -38,6 +40,8 @@ _NAMES = {
     "classification_report": "reports",
     "Retriever": "ops.topk_similarity",
     "topk_similarity": "ops.topk_similarity",
+    "Policy": "ops.mlp_forward",
+    "mlp_forward": "ops.mlp_forward",
     "status": "status",
     "BFloat16Weight": "weights",
     "Int4Weight": "weights",
