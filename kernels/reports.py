@@ -104,17 +104,17 @@ def classification_report(
     f1 = 2 * hits / (support + claimed)  # no class has neither
     table = np.stack([precision, recall, f1])
     rows = len(right)
+    labels = list(names) if names is not None else [value.item() for value in values]
     return ClassificationReport(
         accuracy=float(hits.sum() / rows),
-        classes=tuple(
-            ClassScores(
-                names[c] if names is not None else values[c].item(), *table[:, c].tolist(), int(support[c])
-            )
-            for c in range(n)
-        ),
-        macro=ClassScores("macro", *table.mean(axis=1).tolist(), rows),
-        weighted=ClassScores("weighted", *(table @ (support / rows)).tolist(), rows),
+        classes=tuple(_scores(labels[c], table[:, c], int(support[c])) for c in range(n)),
+        macro=_scores("macro", table.mean(axis=1), rows),
+        weighted=_scores("weighted", table @ (support / rows), rows),
     )
+
+
+def _scores(label: Any, row: npt.NDArray[np.float64], support: int) -> ClassScores:
+    return ClassScores(label, float(row[0]), float(row[1]), float(row[2]), support)
 
 
 def _labels(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -23,6 +23,7 @@ _OPTIONAL = {
     "threadpoolctl": ("seeing and limiting the threads of BLAS", "pip install threadpoolctl"),
     "numba": ("native steps compiled from Python", "pip install numba"),
     "cupy": ("kernels on a GPU", "pip install 'tailrace[cuda13]' on a host that has one"),
+    "safetensors": ("models on disk", "pip install 'tailrace[models]'"),
     "cmake": ("`tailrace bench native`", "pip install 'tailrace[bench]'"),
 }
 # What the package itself reads; tests and stress programs have others.
