@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tailrace.kernels.dispatch import force_isa as force_isa
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
+    from tailrace.kernels.ops.features_prep import FeaturesPrep as FeaturesPrep
+    from tailrace.kernels.ops.features_prep import distinct_rows as distinct_rows
+    from tailrace.kernels.ops.features_prep import features_prep as features_prep
+    from tailrace.kernels.ops.features_prep import valid_rows as valid_rows
     from tailrace.kernels.ops.mlp_forward import Policy as Policy
     from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
     from tailrace.kernels.ops.topk_similarity import Retriever as Retriever
@@ -34,7 +38,10 @@ if TYPE_CHECKING:
 _NAMES = {
     "BackendUnavailable": "errors",
     "calibrate": "costs",
+    "FeaturesPrep": "ops.features_prep",
+    "distinct_rows": "ops.features_prep",
     "embedding_bag": "ops.embedding_bag",
+    "features_prep": "ops.features_prep",
     "force_isa": "dispatch",
     "all_ops": "registry",
     "classification_report": "reports",
@@ -50,6 +57,7 @@ _NAMES = {
     "quantize_int4": "weights",
     "quantize_int8": "weights",
     "to_bfloat16": "weights",
+    "valid_rows": "ops.features_prep",
 }
 
 __all__ = sorted(_NAMES)  # noqa: PLE0605
