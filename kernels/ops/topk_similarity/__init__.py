@@ -61,6 +61,10 @@ def topk_similarity(
     _metric(metric)
     given = out if isinstance(out, tuple) else (out,)
     chosen = dispatch.choose(_NAME, backend, queries, keys, scales, *given, offers=OP.backends)
+    if chosen == "cuda":
+        from tailrace.kernels.ops.topk_similarity import launch
+
+        return launch.run(queries, keys, lambda count: _k(_NAME, k, count), metric == "cosine", scales, out)
     keys, scales = _keys(_NAME, keys, scales)
     queries = _checks.host_array(_NAME, "queries", queries, ("float32",), ("batch", keys.shape[1]), least=1)
     k = _k(_NAME, k, len(keys))
@@ -240,4 +244,5 @@ OP = Op(
     bytes=_bytes,
     flops=_flops,
     error=_error,
+    backends=("cpu", "cuda"),
 )
