@@ -24,9 +24,11 @@ cmake --build --preset "$kind-python"
 
 site=$PWD/build/$kind-python/site
 rm -rf "$site"
-mkdir -p "$site/tailrace"
+mkdir -p "$site/tailrace/kernels"
 ln -s "$PWD"/python/tailrace/* "$site/tailrace/"
+ln -s "$PWD"/kernels/* "$site/tailrace/kernels/"
 ln -s "$PWD/build/$kind-python"/_core*.so "$site/tailrace/"
+ln -s "$PWD/build/$kind-python"/kernels/_cpu*.so "$site/tailrace/kernels/"
 
 library() { "$cxx" -print-file-name="$1"; }
 case $kind in
