@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.features_prep import valid_rows as valid_rows
     from tailrace.kernels.ops.mlp_forward import Policy as Policy
     from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
+    from tailrace.kernels.ops.pca_project import Pca as Pca
+    from tailrace.kernels.ops.pca_project import fit_pca as fit_pca
+    from tailrace.kernels.ops.pca_project import pca_project as pca_project
     from tailrace.kernels.ops.topk_similarity import Retriever as Retriever
     from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
@@ -42,6 +45,9 @@ _NAMES = {
     "distinct_rows": "ops.features_prep",
     "embedding_bag": "ops.embedding_bag",
     "features_prep": "ops.features_prep",
+    "Pca": "ops.pca_project",
+    "fit_pca": "ops.pca_project",
+    "pca_project": "ops.pca_project",
     "force_isa": "dispatch",
     "all_ops": "registry",
     "classification_report": "reports",
