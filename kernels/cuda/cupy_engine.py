@@ -43,6 +43,23 @@ class CupyEngine:
         with self._on(stream):
             function(grid, block, tuple(args), shared_mem=shared_bytes)
 
+    def launch_numba(
+        self, kernel: Any, grid: Grid, block: Grid, args: Sequence[object], shared_bytes: int
+    ) -> None:
+        """Launch a Numba kernel on CuPy's current stream, over CuPy's arrays.
+
+        Numba would wait for the stream that an array comes with; here it is the one that it launches on.
+        """
+        cuda = importlib.import_module("numba.cuda")
+        stream = cuda.external_stream(self._cupy.cuda.get_current_stream().ptr)
+        there = [
+            cuda.from_cuda_array_interface(a.__cuda_array_interface__, owner=a, sync=False)
+            if isinstance(a, self._cupy.ndarray)
+            else a
+            for a in args
+        ]
+        kernel[grid, block, stream, shared_bytes](*there)
+
     def _on(self, stream: object) -> Any:
         if stream is None:
             return nullcontext()

@@ -22,6 +22,7 @@ __all__ = [
     "empty",
     "engine",
     "launch",
+    "launch_numba",
     "multiprocessors",
     "standing_in",
     "to_device",
@@ -62,6 +63,11 @@ class Engine(Protocol):
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Memory of the device."""
+
+    def launch_numba(
+        self, kernel: Any, grid: Grid, block: Grid, args: Sequence[object], shared_bytes: int
+    ) -> None:
+        """Run one kernel that Numba compiles, on the caller's current stream."""
 
     def address(self, array: Any) -> int:
         """Where an array of the device begins."""
@@ -139,6 +145,20 @@ def launch(
     if 0 in grid:
         return
     engine().launch(op, kernel, grid, block, args, shared_bytes, stream)
+
+
+def launch_numba(kernel: Any, grid: Grid, block: Grid, args: Sequence[object], shared_bytes: int = 0) -> None:
+    """Launch a kernel that is written in Python with `numba.cuda.jit`; it runs after what is on the stream.
+
+    Args:
+        kernel: what `numba.cuda.jit` made of the function.
+        grid: blocks along x, y, z; a grid with a zero is nothing to do.
+        block: threads of a block along x, y, z.
+        args: device arrays and numbers.
+        shared_bytes: dynamic shared memory of each block.
+    """
+    if 0 not in grid:
+        engine().launch_numba(kernel, grid, block, args, shared_bytes)
 
 
 def to_device(array: np.ndarray[Any, Any]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-from tailrace.kernels import _checks, _cpu
+from tailrace.kernels import _checks, _cpu, device
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.features_prep.learn import IMPUTE, SCALE, learn_columns
 
@@ -71,9 +71,10 @@ class FeaturesPrep:
         self.categories = len(self.encodings)
         self.width = self.columns + sum(len(e) for e in self.encodings if not isinstance(e, int))
         self.width += buckets if hashed else 0
-        self._op = _cpu.FeaturesPrep(
-            self.learnt, list(self.encodings), buckets if hashed else 0, unknown == "error"
-        )
+        self._buckets = buckets if hashed else 0
+        self._unknown_is_error = unknown == "error"
+        self._op = _cpu.FeaturesPrep(self.learnt, list(self.encodings), self._buckets, self._unknown_is_error)
+        self._device: Any = None  # made by the first call with arrays of a device
 
     @classmethod
     def fit(
@@ -144,17 +145,20 @@ class FeaturesPrep:
         """Prepare rows.
 
         Args:
-            data: float32 or float64 [rows, columns].
+            data: float32 or float64 [rows, columns], on the host or on a device.
             categories: int64 [rows, category columns]; needed where it was fitted with some.
             out: float32 [rows, width] that is written to and returned.
 
         Returns:
-            float32 [rows, width].
+            float32 [rows, width], where the data is; with unknown="error" a call with arrays of a device
+            waits for it.
 
         Raises:
             TypeError, ValueError: for arrays of another dtype, shape or layout; for an unknown category if it
                 was fitted with unknown="error" (`out` then is written in part).
         """
+        if not isinstance(data, np.ndarray) and _checks.is_device_array(data):
+            return self._on_device(data, categories, out)
         if out is None:
             rows = data.shape[0] if isinstance(data, np.ndarray) and data.ndim else 0
             out = np.empty((rows, self.width), np.float32)
@@ -162,7 +166,7 @@ class FeaturesPrep:
         if refused is None:
             return out
         if isinstance(refused, tuple):
-            self._refuse(categories, *refused)
+            self._refuse(categories[refused], *refused)
         data = _checks.host_array(_NAME, "data", data, _DTYPES, ("rows", self.columns))
         if self.categories:
             _checks.host_array(_NAME, "categories", categories, ("int64",), (len(data), self.categories))
@@ -171,11 +175,26 @@ class FeaturesPrep:
         _checks.output(_NAME, out, (len(data), self.width))
         raise AssertionError("a kernel refused arrays that its op finds right")
 
-    def _refuse(self, categories: np.ndarray, row: int, column: int) -> NoReturn:
+    def _on_device(self, data: Any, categories: Any, out: Any) -> Any:
+        device.require()
+        from tailrace.kernels.ops.features_prep import launch
+
+        if not self.categories and categories is not None:
+            raise ValueError(f"{_NAME}: categories were given, but it was fitted without any")
+        if self._device is None:
+            self._device = launch.DevicePrep(
+                self.learnt, self.encodings, self._buckets, self._unknown_is_error
+            )
+        features, refused = self._device(data, categories, out)
+        if refused is not None:
+            self._refuse(*refused)
+        return features
+
+    def _refuse(self, value: Any, row: int, column: int) -> NoReturn:
         known = self.encodings[column]
         some = ", ".join(str(v) for v in known[:5]) + (", ..." if len(known) > 5 else "")
         raise ValueError(
-            f"{_NAME}: row {row} has category {categories[row, column]} in category column {column}, which "
+            f"{_NAME}: row {row} has category {value} in category column {column}, which "
             f"was not learnt (learnt: {some}); fit with unknown='zeros' to let such rows pass"
         )
 

@@ -153,6 +153,22 @@ class HostDevice:
             if not array.memory.intact():
                 raise self._fault(f"{op}.{kernel} wrote behind the end of argument {place}, seed {self.seed}")
 
+    def launch_numba(
+        self,
+        kernel: Any,
+        grid: Sequence[int],
+        block: Sequence[int],
+        args: Sequence[object],
+        shared_bytes: int,
+    ) -> None:
+        """Runs in Numba's simulator: in a process that has NUMBA_ENABLE_CUDASIM=1."""
+        arrays = [value for value in args if isinstance(value, DeviceArray)]
+        values = [value._array if isinstance(value, DeviceArray) else value for value in args]
+        self.launches.append(kernel.fn.__name__)
+        kernel[tuple(grid), tuple(block), 0, shared_bytes](*values)
+        if not all(array.memory.intact() for array in arrays):
+            raise self._fault(f"{kernel.fn.__name__} wrote behind the end of an argument")
+
     @staticmethod
     def _near(address: int, arrays: dict[int, DeviceArray]) -> str:
         for place, array in arrays.items():
