@@ -44,6 +44,7 @@ class Op:
         flops: What a call computes, in operations; 0 where nothing is to be counted.
         error: (result, truth) -> a number; relative L2 by default.
         backends: Where it runs, besides "numpy", its reference.
+        device_tolerance: Per dtype, where `tolerance` does not hold on a device; the docstring says why.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Op:
     flops: Callable[..., int]
     error: Callable[[np.ndarray, np.ndarray], float] = field(default=relative_l2)
     backends: tuple[str, ...] = ("cpu",)
+    device_tolerance: Mapping[str, float] = field(default_factory=dict)
 
 
 def op(name: str) -> Op:

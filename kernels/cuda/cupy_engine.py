@@ -108,6 +108,10 @@ class CupyEngine:
         """Of the current device."""
         return self._attribute("MultiProcessorCount")
 
+    def device(self) -> int:
+        """The number of CuPy's current device."""
+        return int(self._cupy.cuda.runtime.getDevice())
+
     def capability(self) -> int:
         """Of the current device, 90 for 9.0."""
         return 10 * self._attribute("ComputeCapabilityMajor") + self._attribute("ComputeCapabilityMinor")

@@ -116,3 +116,26 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], c
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
 }
+
+// Four (a) or two (b) 8 x 8 matrices of 16-bit values out of shared memory: lane i names a row of eight, 16 bytes,
+// of matrix i / 8. Turned: a lane gets neighbours along a column in place of along a row.
+template <class T>
+__device__ __forceinline__ void load_matrices(u32 (&r)[4], const T* row) {
+#if defined(TAILRACE_SHIM)
+  shim::load_matrices(r, 4, row, false, __LINE__);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(static_cast<u32>(__cvta_generic_to_shared(row))));
+#endif
+}
+template <class T>
+__device__ __forceinline__ void load_matrices_turned(u32 (&r)[2], const T* row) {
+#if defined(TAILRACE_SHIM)
+  shim::load_matrices(r, 2, row, true, __LINE__);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(static_cast<u32>(__cvta_generic_to_shared(row))));
+#endif
+}

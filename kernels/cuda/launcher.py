@@ -19,6 +19,7 @@ __all__ = [
     "Grid",
     "address",
     "capability",
+    "device",
     "empty",
     "engine",
     "launch",
@@ -74,6 +75,9 @@ class Engine(Protocol):
 
     def multiprocessors(self) -> int:
         """How many the current device has."""
+
+    def device(self) -> int:
+        """The number of the current device."""
 
     def capability(self) -> int:
         """Ten times major plus minor: 90 for compute capability 9.0."""
@@ -184,6 +188,11 @@ def address(array: Any) -> int:
 def multiprocessors() -> int:
     """How many streaming multiprocessors the current device has."""
     return engine().multiprocessors()
+
+
+def device() -> int:
+    """The number of the current device."""
+    return engine().device()
 
 
 def capability() -> int:

@@ -35,14 +35,13 @@ def activation_code(op: str, activation: Any) -> int:
 
 
 def arrays_of(weight: Any) -> tuple[Any, ...]:
-    """Return the arrays that a weight consists of, or those of a list of weights and biases."""
+    """Return the arrays of weights and biases that say where a call runs.
+
+    An Int8Weight, Int4Weight or BFloat16Weight does not: it lies on the host, and a device gets a copy.
+    """
     if isinstance(weight, (list, tuple)):
         return tuple(array for entry in weight for array in arrays_of(entry))
-    if isinstance(weight, Int8Weight):
-        return weight.values, weight.scale
-    if isinstance(weight, Int4Weight):
-        return weight.packed, weight.scale
-    return (weight.bits,) if isinstance(weight, BFloat16Weight) else (weight,)
+    return () if isinstance(weight, (Int8Weight, Int4Weight, BFloat16Weight)) else (weight,)
 
 
 def checked(

@@ -215,6 +215,9 @@ class HostDevice:
     def multiprocessors(self) -> int:
         return 4
 
+    def device(self) -> int:
+        return 0
+
     def capability(self) -> int:
         return self.arch
 

@@ -1,6 +1,6 @@
 // fibers.hpp -- one block of CUDA threads as fibers, run in an order that a seed shuffles
 // What:    run_block() runs a body once for each thread of a block. A thread runs until it meets a barrier or an exchange
-//          within its warp; then another one, drawn by the seed, goes on.
+//          within its warp; then another one goes on. The seed draws in which order.
 // Why:     a barrier that is missing makes the result depend on the order, and the order changes with the seed.
 // Threads: one. Switching is setjmp/longjmp; each fiber is entered once by ucontext, which gives it its stack.
 // Source:  the semantics of barriers and warp exchanges as in the CUDA C++ Programming Guide, sections 7.6 and 7.22.
@@ -213,19 +213,26 @@ inline void exchange(const char* kind, int line, unsigned mask, std::uint64_t va
   found->arrived = 0;
 }
 
-// Runs one block to its end.
+// Runs one block to its end. Up to a barrier one warp goes after the other, and the lanes of one in an order of their own each
+// time: so a warp runs as far ahead of the others as barriers let it.
 inline void run_block(void (*body)(void*), void* data) {
   detail::body = body;
   detail::body_data = data;
   detail::make_fibers(block_dim.x * block_dim.y * block_dim.z);
-  unsigned order[kMostThreads];
+  const unsigned count = (detail::threads + kWarp - 1) / kWarp;
+  unsigned warps[kMostThreads / kWarp], lanes[kWarp];
+  for (unsigned i = 0; i < count; ++i) warps[i] = i;
   do {
-    for (unsigned n = 1; n != 0;) {
-      n = 0;
-      for (unsigned i = 0; i < detail::threads; ++i)
-        if (detail::fibers[i].state == State::ready) order[n++] = i;
-      detail::shuffle(order, n);
-      for (unsigned i = 0; i < n; ++i) detail::resume(detail::fibers[order[i]]);
+    detail::shuffle(warps, count);
+    for (unsigned w = 0; w < count; ++w) {
+      const unsigned begin = warps[w] * kWarp, end = begin + kWarp < detail::threads ? begin + kWarp : detail::threads;
+      for (unsigned n = 1; n != 0;) {
+        n = 0;
+        for (unsigned i = begin; i < end; ++i)
+          if (detail::fibers[i].state == State::ready) lanes[n++] = i;
+        detail::shuffle(lanes, n);
+        for (unsigned i = 0; i < n; ++i) detail::resume(detail::fibers[lanes[i]]);
+      }
     }
   } while (detail::open_barrier());
 }

@@ -63,4 +63,19 @@ inline void mma_m16n8k16(float* d, const unsigned* a, const unsigned* b, bool bf
   }
 }
 
+// ldmatrix: lane i brings the address of a row of matrix i / 8, for `count` matrices of 8 x 8 16-bit values.
+inline void load_matrices(unsigned* r, unsigned count, const void* row, bool turned, int line) {
+  if ((to_bits(row) & 15) != 0) fail("line %d: a row of ldmatrix that does not begin on 16 bytes", line);
+  exchange("ldmatrix", line, 0xffffffffu, to_bits(row));
+  const unsigned lane = running->number % kWarp;
+  for (unsigned m = 0; m < count; ++m) {
+    const auto value = [&](unsigned i, unsigned j) {
+      return static_cast<unsigned>(from_bits<const unsigned short*>(running->values[m * 8 + i])[j]);
+    };
+    const unsigned place = lane % 4 * 2, group = lane / 4;
+    r[m] = turned ? value(place, group) | value(place + 1, group) << 16
+                  : value(group, place) | value(group, place + 1) << 16;
+  }
+}
+
 }  // namespace shim
