@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,16 +57,23 @@ def host_array(
         TypeError: if it is no NumPy array, or of another dtype.
         ValueError: if its shape differs, or it is not C-contiguous.
     """
-    if type(value) is np.ndarray and value.dtype.name in dtypes and value.flags.c_contiguous:
-        given = value.shape
+    if type(value) is np.ndarray and value.dtype in _native(tuple(dtypes)):
+        given, flags = value.shape, value.flags
         if (
-            len(given) == len(shape)
+            flags.c_contiguous
+            and flags.aligned
+            and len(given) == len(shape)
             and all(w == g for w, g in zip(shape, given, strict=True) if type(w) is int)
             and (not given or given[0] >= least)
         ):
             return value
     _explain(op, name, value, dtypes, shape, least)
     return np.asarray(value)  # a subclass that is an array as wanted
+
+
+@functools.cache
+def _native(dtypes: tuple[str, ...]) -> tuple[np.dtype[Any], ...]:
+    return tuple(np.dtype(name) for name in dtypes)  # a dtype makes its name anew, in microseconds
 
 
 def _explain(op: str, name: str, value: Any, dtypes: Sequence[str], shape: Shape, least: int) -> None:

@@ -10,6 +10,7 @@ from tailrace.kernels import _cpu, embedding_bag
 from tailrace.kernels.ops.embedding_bag import reference
 
 TABLE = np.ones((4, 3), np.float32)
+UNALIGNED = np.zeros(49, np.uint8)[1:].view(np.float32).reshape(4, 3)
 ITEMS, BAGS = np.array([0, 3, 1]), np.array([0, 2, 3])
 
 
@@ -31,6 +32,8 @@ ITEMS, BAGS = np.array([0, 3, 1]), np.array([0, 2, 3])
             ValueError,
             r"C-contiguous; got float32 \[3, 4\] with strides .*ascontiguousarray",
         ),
+        ((TABLE.astype(">f4"), ITEMS, BAGS), TypeError, r"got >f4 \[4, 3\]: pass table.astype"),
+        ((UNALIGNED, ITEMS, BAGS), ValueError, "np.ascontiguousarray"),
         (([[1.0]], ITEMS, BAGS), TypeError, r"got list: pass np.asarray\(table"),
         ((TABLE, ITEMS.astype(np.int32), BAGS), TypeError, "indices must be int64"),
         ((TABLE, ITEMS, BAGS[:0]), ValueError, "of at least 1 bags"),
