@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.features_prep import distinct_rows as distinct_rows
     from tailrace.kernels.ops.features_prep import features_prep as features_prep
     from tailrace.kernels.ops.features_prep import valid_rows as valid_rows
+    from tailrace.kernels.ops.image_prep import ImagePrep as ImagePrep
+    from tailrace.kernels.ops.image_prep import image_prep as image_prep
+    from tailrace.kernels.ops.log_mel import LogMel as LogMel
+    from tailrace.kernels.ops.log_mel import log_mel as log_mel
     from tailrace.kernels.ops.mlp_forward import Policy as Policy
     from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
     from tailrace.kernels.ops.pca_project import Pca as Pca
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 # Public name: the module that has it, loaded on first use.
 _NAMES = {
     "BackendUnavailable": "errors",
+    "ImagePrep": "ops.image_prep",
+    "LogMel": "ops.log_mel",
     "calibrate": "costs",
     "FeaturesPrep": "ops.features_prep",
     "distinct_rows": "ops.features_prep",
@@ -49,6 +55,8 @@ _NAMES = {
     "fit_pca": "ops.pca_project",
     "pca_project": "ops.pca_project",
     "force_isa": "dispatch",
+    "image_prep": "ops.image_prep",
+    "log_mel": "ops.log_mel",
     "all_ops": "registry",
     "classification_report": "reports",
     "Retriever": "ops.topk_similarity",

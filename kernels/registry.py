@@ -12,7 +12,15 @@ import numpy as np
 __all__ = ["OP_MODULES", "Op", "all_ops", "op", "relative_l2"]
 
 # Folder of the op, in the order of the docs. Each exports `OP`.
-OP_MODULES = ("mlp_forward", "embedding_bag", "topk_similarity", "features_prep", "pca_project")
+OP_MODULES = (
+    "mlp_forward",
+    "embedding_bag",
+    "topk_similarity",
+    "image_prep",
+    "log_mel",
+    "features_prep",
+    "pca_project",
+)
 
 
 def relative_l2(result: np.ndarray, truth: np.ndarray) -> float:

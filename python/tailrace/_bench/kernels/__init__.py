@@ -7,7 +7,14 @@ import importlib
 from tailrace._bench.timing import Work
 
 # Modules of this package, each with `works()`, in the order of the goals.
-MODULES = ("embedding_bag", "topk_similarity", "features_prep", "pca_project")
+MODULES = (
+    "embedding_bag",
+    "topk_similarity",
+    "image_prep",
+    "log_mel",
+    "features_prep",
+    "pca_project",
+)
 
 
 def works() -> list[Work]:
