@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.pca_project import Pca as Pca
     from tailrace.kernels.ops.pca_project import fit_pca as fit_pca
     from tailrace.kernels.ops.pca_project import pca_project as pca_project
+    from tailrace.kernels.ops.sample_tokens import Sampler as Sampler
+    from tailrace.kernels.ops.sample_tokens import sample_tokens as sample_tokens
     from tailrace.kernels.ops.topk_similarity import Retriever as Retriever
     from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
@@ -59,6 +61,8 @@ _NAMES = {
     "log_mel": "ops.log_mel",
     "all_ops": "registry",
     "classification_report": "reports",
+    "Sampler": "ops.sample_tokens",
+    "sample_tokens": "ops.sample_tokens",
     "Retriever": "ops.topk_similarity",
     "topk_similarity": "ops.topk_similarity",
     "Policy": "ops.mlp_forward",

@@ -16,6 +16,7 @@ OP_MODULES = (
     "mlp_forward",
     "embedding_bag",
     "topk_similarity",
+    "sample_tokens",
     "image_prep",
     "log_mel",
     "features_prep",

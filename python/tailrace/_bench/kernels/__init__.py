@@ -10,6 +10,7 @@ from tailrace._bench.timing import Work
 MODULES = (
     "embedding_bag",
     "topk_similarity",
+    "sample_tokens",
     "image_prep",
     "log_mel",
     "features_prep",
