@@ -48,14 +48,16 @@ TAILRACE_INLINE std::size_t least(std::size_t a, std::size_t b) { return a < b ?
 // with zeros to a whole number of registers.
 TAILRACE_INLINE std::size_t packed_elements(std::size_t in, std::size_t out) { return in * whole_lanes(out); }
 
+// Row by row, so that what is read is one forward stream; what is written is one for each panel.
 template <class T>
 void pack_dense(const T* w, std::size_t in, std::size_t out, T* packed) {
-  for (std::size_t j = 0; j < out; j += kPanel) {
-    const std::size_t columns = least(kPanel, out - j);
-    const std::size_t width = whole_lanes(columns);
-    for (std::size_t k = 0; k < in; ++k, packed += width) {
-      std::memcpy(packed, w + k * out + j, columns * sizeof(T));
-      for (std::size_t c = columns; c < width; ++c) packed[c] = T{};
+  for (std::size_t k = 0; k < in; ++k) {
+    for (std::size_t j = 0; j < out; j += kPanel) {
+      const std::size_t columns = least(kPanel, out - j);
+      const std::size_t width = whole_lanes(columns);
+      T* to = packed + j * in + k * width;
+      std::memcpy(to, w + k * out + j, columns * sizeof(T));
+      for (std::size_t c = columns; c < width; ++c) to[c] = T{};
     }
   }
 }

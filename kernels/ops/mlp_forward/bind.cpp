@@ -14,7 +14,7 @@ void mlp_forward_call(py::handle x, py::handle given, int activation, py::handle
   const auto from = read_array<const float>(x, 2);
   const auto to = read_array<float>(out, 2);
   const std::size_t rows = from.extent(0), in = layers.front().weight.in, last = layers.back().weight.out;
-  must_fit(from.extent(1) == in && to.extent(0) == rows && to.extent(1) == last);
+  must_fit(rows > 0 && from.extent(1) == in && to.extent(0) == rows && to.extent(1) == last);
   must_fit(!overlap(from.data, rows * in, to.data, rows * last));
   bool pack = rows > kMostDirectRows;
   for (const Layer& layer : layers) pack |= !readable_as_it_lies(layer.weight.kind);

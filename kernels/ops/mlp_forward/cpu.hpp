@@ -56,7 +56,7 @@ inline const LayerKernels& kernels_for(WeightKind kind) {
 }
 
 // With so few rows a float weight is not worth packing for one call.
-inline constexpr std::size_t kMostDirectRows = 6;
+inline constexpr std::size_t kMostDirectRows = 24;
 
 inline bool readable_as_it_lies(WeightKind kind) { return kind != WeightKind::int8 && kind != WeightKind::int4; }
 
