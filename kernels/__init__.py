@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.log_mel import log_mel as log_mel
     from tailrace.kernels.ops.mlp_forward import Policy as Policy
     from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
+    from tailrace.kernels.ops.mlp_forward_grouped import mlp_forward_grouped as mlp_forward_grouped
     from tailrace.kernels.ops.pca_project import Pca as Pca
     from tailrace.kernels.ops.pca_project import fit_pca as fit_pca
     from tailrace.kernels.ops.pca_project import pca_project as pca_project
@@ -67,6 +68,7 @@ _NAMES = {
     "topk_similarity": "ops.topk_similarity",
     "Policy": "ops.mlp_forward",
     "mlp_forward": "ops.mlp_forward",
+    "mlp_forward_grouped": "ops.mlp_forward_grouped",
     "status": "status",
     "BFloat16Weight": "weights",
     "Int4Weight": "weights",

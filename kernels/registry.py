@@ -22,6 +22,7 @@ OP_MODULES = (
     "features_prep",
     "pca_project",
 )
+OP_MODULES = ("mlp_forward", "mlp_forward_grouped", "embedding_bag", "topk_similarity", "features_prep")
 
 
 def relative_l2(result: np.ndarray, truth: np.ndarray) -> float:
