@@ -14,6 +14,7 @@ __all__ = ["OP_MODULES", "Op", "all_ops", "op", "relative_l2"]
 # Folder of the op, in the order of the docs. Each exports `OP`.
 OP_MODULES = (
     "mlp_forward",
+    "mlp_forward_grouped",
     "embedding_bag",
     "topk_similarity",
     "sample_tokens",
@@ -22,7 +23,6 @@ OP_MODULES = (
     "features_prep",
     "pca_project",
 )
-OP_MODULES = ("mlp_forward", "mlp_forward_grouped", "embedding_bag", "topk_similarity", "features_prep")
 
 
 def relative_l2(result: np.ndarray, truth: np.ndarray) -> float:

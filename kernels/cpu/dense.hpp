@@ -156,10 +156,15 @@ void dense_strip(const DenseArgs& a, std::size_t row, std::size_t k) {
   const auto* w = static_cast<const T*>(a.weights) + k * a.out;
   const float* x = a.x + row * a.x_stride + k;
   float* y = a.y + row * a.y_stride;
+  // The next strip is asked for in the order of memory: the processor's own prefetch follows one stream, not K of them.
+  constexpr std::size_t kStep = K * kLanes * sizeof(T);
+  const auto* ahead = k + 2 * K <= a.in ? reinterpret_cast<const char*>(w + K * a.out) : nullptr;
   const F32 bound = splat(k + K == a.in ? lower_bound_of(a.activation) : -std::numeric_limits<float>::infinity());
   for (std::size_t j = 0; j < a.out; j += kLanes) {
     const std::size_t n = a.out - j;
     const bool whole = n >= kLanes;
+    if (ahead != nullptr && whole)
+      for (std::size_t byte = 0; byte < kStep; byte += 64) __builtin_prefetch(ahead + j * K * sizeof(T) + byte);
     F32 weights[K];
     for (std::size_t i = 0; i < K; ++i) weights[i] = whole ? load(w + i * a.out + j) : load(w + i * a.out + j, n);
     for (std::size_t r = 0; r < R; ++r) {

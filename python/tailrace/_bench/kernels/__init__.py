@@ -8,6 +8,8 @@ from tailrace._bench.timing import Work
 
 # Modules of this package, each with `works()`, in the order of the goals.
 MODULES = (
+    "mlp_forward",
+    "mlp_forward_grouped",
     "embedding_bag",
     "topk_similarity",
     "sample_tokens",
