@@ -11,7 +11,8 @@ import numpy.typing as npt
 __all__ = ["ACTIVATIONS", "activate", "slope"]
 
 Array = npt.NDArray[Any]
-_C = 0.7978845608028654  # sqrt(2 / pi), of the tanh form of GELU (Hendrycks and Gimpel, 2016)
+_ROOT_HALF = 0.7071067811865476
+_NORMAL = 0.3989422804014327  # 1 / sqrt(2 pi)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -25,14 +26,21 @@ def _softmax(x: Array) -> Array:
     return result
 
 
+def _erf(x: Array) -> Array:
+    """Return the error function, right to 2e-7: formula 7.1.26 of Abramowitz and Stegun, 1964."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    result: Array = np.sign(x) * (1 - series * np.exp(-x * x))
+    return result
+
+
 def _gelu(x: Array) -> Array:
-    result: Array = 0.5 * x * (1.0 + np.tanh(_C * (x + 0.044715 * x**3)))
+    result: Array = 0.5 * x * (1 + _erf(x * _ROOT_HALF))
     return result
 
 
 def _gelu_slope(x: Array, _: Array) -> Array:
-    t = np.tanh(_C * (x + 0.044715 * x**3))
-    result: Array = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * _C * (1.0 + 3 * 0.044715 * x * x)
+    result: Array = 0.5 * (1 + _erf(x * _ROOT_HALF)) + x * np.exp(-0.5 * x * x) * _NORMAL
     return result
 
 

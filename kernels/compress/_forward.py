@@ -1,17 +1,16 @@
-"""How a model runs: layers prepared once, then one product after the other on the thread that calls."""
+"""How a model runs: layers with one activation between them are one `Policy`, packed at the first call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from tailrace.kernels.compress._activations import activate
 from tailrace.kernels.compress._arrays import Floats
-from tailrace.kernels.weights import Int8Weight
+from tailrace.kernels.ops.mlp_forward import Policy
+from tailrace.kernels.ops.mlp_forward.layers import ACTIVATIONS as COMPILED
 
-__all__ = ["Forward", "quantize_rows"]
+__all__ = ["Forward"]
 
 
 class LayerLike(Protocol):
@@ -33,57 +32,51 @@ class LayerLike(Protocol):
     def input_scale(self) -> float | None:
         """Of static int8."""
 
-    def dense(self) -> Floats:
-        """Float32 [in, out]."""
-
 
 class Forward:
-    """The layers of a model, prepared for calls at the first of them."""
+    """The layers of a model, packed for calls at the first of them."""
 
-    __slots__ = ("_layers", "_steps")
+    __slots__ = ("_layers", "_parts")
 
     def __init__(self, layers: Sequence[LayerLike]) -> None:
         self._layers = tuple(layers)
-        self._steps: tuple[Callable[[Floats], Floats], ...] | None = None
+        self._parts: tuple[tuple[Policy, str], ...] | None = None
 
     def __call__(self, x: Floats, out: Floats | None) -> Floats:
         """Return what the layers make of `x`, in `out` if there is one."""
-        if self._steps is None:  # two threads may do this at once: both find the same
-            self._steps = tuple(_step(layer) for layer in self._layers)
-        for step in self._steps:
-            x = step(x)
+        *before, (policy, activation) = self.parts()
+        for part, name in before:
+            x = activate(name, part(x))
+        if activation == "none":
+            return policy(x, out=out) if out is not None else policy(x)
+        y = activate(activation, policy(x))
         if out is None:
-            return x
-        out[...] = x
+            return y
+        out[...] = y
         return out
 
-
-def quantize_rows(x: Floats, scale: float | None) -> tuple[Floats, npt.NDArray[np.float32]]:
-    """Return `x` as whole numbers from -127 to 127, still float32, and the scales, [rows or 1, 1]."""
-    if scale is None:
-        scales = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
-        scales[scales == 0] = 1
-    else:
-        scales = np.full((1, 1), scale, np.float32)
-    return np.clip(np.rint(x / scales), -127, 127), scales
+    def parts(self) -> tuple[tuple[Policy, str], ...]:
+        """Return the policies, one after the other, each with the activation behind it."""
+        if self._parts is None:  # two threads may do this at once: both find the same
+            self._parts = tuple(_policy(run) for run in _runs(self._layers))
+        return self._parts
 
 
-def _step(layer: LayerLike) -> Callable[[Floats], Floats]:
-    name, bias = layer.activation, layer.offset
-    if isinstance(layer.weight, Int8Weight):
-        whole, scale, fixed = layer.weight.values.astype(np.float32), layer.weight.scale, layer.input_scale
+def _runs(layers: tuple[LayerLike, ...]) -> list[list[LayerLike]]:
+    """Cut the layers into runs with one compiled activation between them; that of the last is left over."""
+    runs: list[list[LayerLike]] = [[]]
+    for place, layer in enumerate(layers):
+        run = runs[-1]
+        run.append(layer)
+        if place + 1 < len(layers) and (
+            layer.activation not in COMPILED or layer.activation != run[0].activation
+        ):
+            runs.append([])
+    return runs
 
-        def integer(x: Floats) -> Floats:
-            rounded, rows = quantize_rows(x, fixed)
-            total: Floats = rounded @ whole  # exact up to 1040 inputs: 127 * 127 * 1040 < 2**24
-            return activate(name, total * (rows * scale) + bias)
 
-        return integer
-    weight = layer.dense()
-
-    def real(x: Floats) -> Floats:
-        y: Floats = x @ weight
-        y += bias
-        return activate(name, y)
-
-    return real
+def _policy(run: list[LayerLike]) -> tuple[Policy, str]:
+    between = run[0].activation if len(run) > 1 else "none"
+    scales = [layer.input_scale for layer in run]
+    weights, biases = [layer.weight for layer in run], [layer.offset for layer in run]
+    return Policy(weights, biases, activation=between, input_scales=scales), run[-1].activation

@@ -12,6 +12,7 @@ from tailrace.kernels.compress._activations import ACTIVATIONS
 from tailrace.kernels.compress._arrays import Floats, check_features, check_finite, frozen
 from tailrace.kernels.compress._forward import Forward
 from tailrace.kernels.compress._weights import Weight
+from tailrace.kernels.native import NativeOp
 from tailrace.kernels.weights import dequantize
 
 __all__ = ["Layer", "Model", "new_mlp"]
@@ -24,7 +25,7 @@ class Layer:
     Args:
         weight: [in, out]; float32, float16, `Int8Weight` or `Int4Weight`.
         bias: float32 [out]; None is zeros.
-        activation: "none", "relu", "tanh", "sigmoid", "gelu" (its tanh form), "silu" or, last, "softmax".
+        activation: "none", "relu", "tanh", "sigmoid", "gelu" (by erf), "silu" or, last, "softmax".
         input_scale: Of an int8 weight: inputs are rounded to multiples of it, up to 127 of them. None rounds
             each row to its own largest value.
 
@@ -57,8 +58,8 @@ class Layer:
         if self.input_scale is not None:
             if _weights.kind(weight) != "int8":
                 raise ValueError("Layer: input_scale goes with an Int8Weight only; leave it None")
-            if not (isinstance(self.input_scale, float) and 0.0 < self.input_scale < np.inf):
-                raise ValueError(f"Layer: input_scale must be a float above 0, got {self.input_scale!r}")
+            if not (isinstance(self.input_scale, float) and 1e-37 <= self.input_scale <= 1e38):
+                raise ValueError(f"Layer: input_scale must be a float32 above 0, got {self.input_scale!r}")
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", frozen(bias))
 
@@ -169,7 +170,7 @@ class Model:
 
         Args:
             x: One row each; C-contiguous. An empty batch gives an empty result.
-            out: Where to write, float32 [batch, outputs]; it is what is returned.
+            out: Where to write, float32 [batch, outputs], nothing of it in `x`; it is what is returned.
 
         Raises:
             TypeError, ValueError: for another dtype, shape or layout, with the one that is expected.
@@ -181,7 +182,35 @@ class Model:
                 raise ValueError(
                     f"Model: out must be writeable float32 [{len(x)}, {self.outputs}]; got {describe(out)}"
                 )
+            if np.may_share_memory(x, out):
+                raise ValueError("Model: out shares memory with x, which is still read when out is written")
+        if not len(x):
+            return np.empty((0, self.outputs), np.float32) if out is None else out
         return self._forward(x, out)
+
+    def native(self, batch: int) -> NativeOp:
+        """Return this model as a native step: `tr.native_step(model.native(batch))`.
+
+        A record holds x, float32 [batch, inputs], and y, float32 [batch, outputs].
+
+        Args:
+            batch: Rows of one record, at least 1.
+
+        Raises:
+            ValueError: for a model that is not one `Policy`: whose hidden layers differ in their
+                activation or have "sigmoid", or whose last layer has one.
+            RuntimeError: if 256 native functions of bound ops are live.
+
+        >>> new_mlp([4, 3, 2], seed=0).native(8).payload.names
+        ('x', 'y')
+        """
+        (policy, last), *others = self._forward.parts()
+        if others or last != "none":
+            raise ValueError(
+                "Model.native: a native step is a model of one activation (none, relu, tanh, gelu or silu) "
+                f"after all but the last layer, none after that; got {self}"
+            )
+        return policy.native(batch)
 
     def __repr__(self) -> str:
         way = [str(self.inputs)]

@@ -15,7 +15,7 @@ from tailrace.kernels.compress.model import Layer, Model
 __all__ = ["from_onnx"]
 
 _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softmax": "softmax", "Gelu": "gelu"}
-_TAKEN = "Gemm, MatMul, Add, Relu, Tanh, Sigmoid, Gelu (tanh), Softmax, Flatten, Identity, Dropout"
+_TAKEN = "Gemm, MatMul, Add, Relu, Tanh, Sigmoid, Gelu, Softmax, Flatten, Identity, Dropout"
 _FLOATS = {1, 10, 11}  # TensorProto.FLOAT, FLOAT16, DOUBLE
 _EXTERNAL = 1  # TensorProto.EXTERNAL
 
@@ -139,8 +139,8 @@ class _Chain:
             raise ValueError(f"from_onnx: {where} must follow a dense layer that has no activation yet")
         if kind == "Softmax" and "axis" in known and known["axis"].i not in (1, -1):
             raise ValueError(f"from_onnx: {where} must have axis=1 or -1")
-        if kind == "Gelu" and ("approximate" not in known or known["approximate"].s != b"tanh"):
-            raise ValueError(f"from_onnx: {where} must have approximate='tanh'")
+        if kind == "Gelu" and "approximate" in known and known["approximate"].s != b"none":
+            raise ValueError(f"from_onnx: {where} must have approximate='none'")
         self._layers[-1][2] = _ACTIVATIONS[kind]
 
     def _constant(self, where: str, name: str, ndim: int | None) -> Floats:

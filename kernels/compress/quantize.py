@@ -16,6 +16,7 @@ __all__ = ["METHODS", "quantize"]
 
 METHODS = ("int8", "int4", "fp16", "dynamic", "auto")
 _MOST_HALF = 65504.0
+_LEAST_SCALE = 1e-30
 _WORTH = 1.05  # what "auto" asks of a speed-up: less is noise
 
 
@@ -139,7 +140,8 @@ def _quantized(model: Model, method: str, calibration: Floats | None, group: int
             scale = None
             if method == "int8":
                 assert x is not None
-                scale = float(np.abs(x).max()) / 127 or 1.0
+                scale = float(np.abs(x).max()) / 127
+                scale = scale if scale > _LEAST_SCALE else 1.0  # inputs of zeros, or as good as these
                 x = Model([layer])(x)
             layers.append(Layer(quantize_int8(weight), layer.bias, layer.activation, scale))
     return Model(layers)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tailrace as tr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tailrace.kernels.compress import Layer, Model, new_mlp, reference
@@ -81,6 +82,35 @@ def test_a_model_cannot_be_changed_by_any_way_to_its_arrays():
     assert x.tolist() == [[1, 1, 1]] * 2
 
 
+def test_a_model_runs_as_a_native_step_where_it_is_one_policy(rng):
+    model = as_kind(new_mlp([8, 16, 4], seed=0), "int8")
+    step = tr.native_step(model.native(3))
+    x = rng.standard_normal((3, 8), dtype=np.float32)
+
+    @tr.workflow
+    def act(record):
+        return step(record)
+
+    record = np.zeros((), model.native(3).payload)
+    record["x"] = x
+    assert np.array_equal(act(record)["y"], model(x))
+    for last, between in (("softmax", "relu"), ("none", "sigmoid")):
+        other = new_mlp([8, 16, 4], activation=between, last_activation=last, seed=0)
+        with pytest.raises(ValueError, match="one activation"):
+            other.native(3)
+
+
+def test_layers_of_several_activations_run_one_after_the_other(rng):
+    names = ["relu", "relu", "tanh", "sigmoid", "sigmoid", "none", "gelu", "gelu", "none"]
+    layers = [
+        Layer(rng.standard_normal((7, 7), dtype=np.float32), rng.standard_normal(7, dtype=np.float32), name)
+        for name in names
+    ]
+    model, x = Model(layers), rng.standard_normal((9, 7), dtype=np.float32)
+    assert len(model._forward.parts()) == 5
+    assert np.allclose(model(x), reference.forward(model, x), atol=1e-4)
+
+
 def test_the_input_is_never_written_to_nor_returned(rng):
     for activation in ACTIVATIONS:
         x = rng.standard_normal((4, 3), dtype=np.float32)
@@ -149,6 +179,9 @@ def test_an_out_that_cannot_take_the_result_is_refused():
     model, x = Model([Layer(ONES)]), np.ones((2, 3), np.float32)
     fixed = np.zeros((2, 2), np.float32)
     fixed.setflags(write=False)
+    square = Model([Layer(np.eye(3, dtype=np.float32))])
+    with pytest.raises(ValueError, match="out shares memory with x"):
+        square(x, out=x)
     for out in (np.zeros((3, 2), np.float32), fixed, np.zeros((2, 2))):
         with pytest.raises((TypeError, ValueError), match="out"):
             model(x, out=out)

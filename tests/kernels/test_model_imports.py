@@ -44,7 +44,7 @@ def mlp(onnx, rng):
         node("Relu", ["a"], ["b"]),
         node("MatMul", ["b", "w1"], ["c"]),
         node("Add", ["b1", "c"], ["d"]),
-        node("Gelu", ["d"], ["e"], approximate="tanh"),
+        node("Gelu", ["d"], ["e"], approximate="none"),
         node("Dropout", ["e"], ["e1"]),
         node("Gemm", ["e1", "w2", "b2"], ["g"], alpha=0.5, beta=2.0),
         node("Tanh", ["g"], ["h"]),
@@ -102,7 +102,10 @@ BAD_GRAPHS = {
         lambda n: [n("MatMul", ["x", "w"], ["a"]), n("Softmax", ["a"], ["y"], axis=0)],
         "axis=1",
     ),
-    "an exact gelu": (lambda n: [n("MatMul", ["x", "w"], ["a"]), n("Gelu", ["a"], ["y"])], "approximate"),
+    "a gelu by tanh": (
+        lambda n: [n("MatMul", ["x", "w"], ["a"]), n("Gelu", ["a"], ["y"], approximate="tanh")],
+        "approximate",
+    ),
     "weights of ints": (lambda n: [n("MatMul", ["x", "ints"], ["y"])], "must be of floats"),
     "weights of three axes": (
         lambda n: [n("MatMul", ["x", "cube"], ["y"])],

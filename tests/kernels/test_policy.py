@@ -52,6 +52,59 @@ def test_a_policy_keeps_nothing_of_the_arrays_it_was_made_of(rng) -> None:
     np.testing.assert_array_equal(policy(x), before)
 
 
+@pytest.mark.parametrize("rows", [1, 9])
+def test_fixed_scales_round_inputs_to_their_steps_and_clip_them(rows: int, isa: str, rng) -> None:
+    weights, biases = network(rng, (33, 50, 5), "int8")
+    scales = [0.02, 0.03]
+    policy = Policy(weights, biases, input_scales=scales)
+    x = rng.normal(size=(rows, 33)).astype(np.float32)
+    x[:, ::5] *= 10
+    expected = x.astype(np.float64)
+    for weight, bias, scale in zip(weights, biases, scales, strict=True):
+        codes = np.clip(np.rint(expected.astype(np.float32) / np.float32(scale)), -127, 127)
+        expected = codes * scale @ weight.dequantize().astype(np.float64) + bias
+        expected = np.maximum(expected, 0) if weight is weights[0] else expected
+    assert (np.abs(x) > 127 * 0.02).any()
+    np.testing.assert_allclose(policy(x), expected, atol=2 * 0.03)  # a sum at a half may go either way
+    first = Policy(weights[:1], biases[:1], input_scales=scales[:1])
+    exact = codes_of(x, 0.02) @ weights[0].values.astype(np.int64) * (0.02 * weights[0].scale) + biases[0]
+    np.testing.assert_allclose(first(x), exact, rtol=1e-5, atol=1e-5)
+    mixed = Policy(weights, biases, input_scales=[0.02, None])
+    whole = Policy([weights[1]], [biases[1]])(np.maximum(first(x), 0))
+    np.testing.assert_allclose(mixed(x), whole, rtol=1e-5, atol=1e-5)
+    x[0, 0] = np.nan
+    assert np.isnan(policy(x)[0]).all()
+    assert not np.isnan(policy(x)[1:]).any()
+
+
+def codes_of(x: np.ndarray, scale: float) -> np.ndarray:
+    """What the kernel rounds to: by the reciprocal, in float32."""
+    return np.clip(np.rint(x * (np.float32(1) / np.float32(scale))), -127, 127).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("scales", "kind"),
+    [
+        (0.5, TypeError),
+        ("ab", TypeError),
+        ([0.5], ValueError),
+        ([0.5, 0.0], ValueError),
+        ([0.5, -1.0], ValueError),
+        ([0.5, float("nan")], ValueError),
+        ([0.5, 1e-40], ValueError),
+        ([0.5, 1e39], ValueError),
+        ([0.5, "1"], ValueError),
+    ],
+)
+def test_scales_that_are_none_are_refused(scales: object, kind: type[Exception], rng) -> None:
+    weights, biases = network(rng, (6, 4, 3), "int8")
+    with pytest.raises(kind, match="input_scales must be one number above 0, or None, a layer"):
+        Policy(weights, biases, input_scales=scales)
+    weights, biases = network(rng, (6, 4, 3))
+    with pytest.raises(ValueError, match="Int8Weight only"):
+        Policy(weights, biases, input_scales=[0.5, None])
+
+
 def test_a_policy_names_its_widths() -> None:
     policy = Policy([np.ones((3, 2), np.float32)], [None], activation="tanh")
     assert (policy.inputs, policy.outputs, repr(policy)) == (3, 2, "Policy(3 -> 2, tanh)")

@@ -25,6 +25,7 @@ struct LayerWeight {
   std::size_t in;
   std::size_t out;
   std::size_t group;  // int4 only
+  float input_scale = 0;  // int8 only: what a code of a row is worth; 0: as much as its largest magnitude asks for
 };
 
 struct LayerCall {

@@ -31,7 +31,8 @@ void run(const LayerCall& c) {
   const std::size_t in4 = whole_fours(w.in);
   auto* scales = reinterpret_cast<float*>(c.scratch);
   auto* codes = reinterpret_cast<Code*>(c.scratch + scales_bytes(c.rows));
-  for (std::size_t r = 0; r < c.rows; ++r) quantise_row(c.x + r * w.in, w.in, codes + r * in4, scales + r);
+  for (std::size_t r = 0; r < c.rows; ++r)
+    quantise_row(c.x + r * w.in, w.in, w.input_scale, codes + r * in4, scales + r);
   int8_packed({codes, scales, c.rows, in4, c.packed, w.in, w.out, c.bias, c.y, w.out, c.activation});
 }
 

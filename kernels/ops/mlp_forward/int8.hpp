@@ -86,8 +86,9 @@ TAILRACE_INLINE void store_codes(Code* codes, F32 x, F32 inverse, std::size_t n)
 #endif
 }
 
-// One row: codes, filled up to a multiple of four with what weighs nothing, and the scale.
-inline void quantise_row(const float* x, std::size_t in, Code* codes, float* scale) {
+// One row: codes, filled up to a multiple of four with what weighs nothing, and the scale: `fixed`, beyond 127 of which values
+// are clipped, or where that is 0 the row's own.
+inline void quantise_row(const float* x, std::size_t in, float fixed, Code* codes, float* scale) {
   I32 largest{};
   std::size_t i = 0;
   // Magnitudes compare as integers, and NaN is above all.
@@ -102,6 +103,18 @@ inline void quantise_row(const float* x, std::size_t in, Code* codes, float* sca
   std::int32_t most = 0;
   for (std::size_t lane = 0; lane < kLanes; ++lane) most = largest[lane] > most ? largest[lane] : most;
   const float magnitude_of_row = row_scale(most);
+  if (fixed > 0.0f && magnitude_of_row == magnitude_of_row) {
+    *scale = fixed;
+    const F32 inverse = splat(1.0f / fixed), most_code = splat(127.0f), least_code = splat(-127.0f);
+    for (i = 0; i < in; i += kLanes) {
+      const std::size_t n = least(kLanes, in - i);
+      const F32 x_codes = (n == kLanes ? load(x + i) : load(x + i, n)) * inverse;
+      const F32 below = x_codes < most_code ? x_codes : most_code;
+      store_codes(codes + i, below > least_code ? below : least_code, splat(1.0f), n);
+    }
+    for (i = in; i < whole_fours(in); ++i) codes[i] = static_cast<Code>(kCodeZero);
+    return;
+  }
   *scale = magnitude_of_row / 127.0f;
   const F32 inverse = splat(magnitude_of_row > 0.0f ? 127.0f / magnitude_of_row : 0.0f);
   // What is not finite has no code: the scale alone says so.

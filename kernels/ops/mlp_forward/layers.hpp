@@ -1,12 +1,14 @@
 // layers.hpp -- from Python's weights and biases to layers.
 //
-// What      `read_layers`: (kind, values, scale or None, group, bias or None) for each layer, as checked by the op.
+// What      `read_layers`: (kind, values, scale or None, what the kind has besides, bias or None) for each layer, as checked by
+//           the op.
 // Why       The face has looked at the weights' shapes; here a wrong array only must not get through.
 // Threads   With the GIL held. The layers point into the arrays.
 // Checked   tests/kernels/test_mlp_forward.py.
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -71,6 +73,8 @@ inline std::vector<Layer> read_layers(const py::handle& given) {
       const auto scale = read_array<const float>(parts[2], 1);
       must_fit(scale.extent(0) == w.out);
       w.scale = scale.data;
+      w.input_scale = parts[3].cast<float>();
+      must_fit(w.input_scale >= 0.0f && w.input_scale <= std::numeric_limits<float>::max());
     }
     if (kind == WeightKind::int4) {
       const auto scale = read_array<const float>(parts[2], 2);

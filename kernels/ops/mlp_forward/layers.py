@@ -9,14 +9,24 @@ import numpy as np
 from tailrace.kernels import _checks
 from tailrace.kernels.weights import BFloat16Weight, Int4Weight, Int8Weight, Weight
 
-__all__ = ["ACTIVATIONS", "NativeLayer", "activation_code", "arrays_of", "checked", "native"]
+__all__ = [
+    "ACTIVATIONS",
+    "NativeLayer",
+    "activation_code",
+    "arrays_of",
+    "checked",
+    "checked_scales",
+    "native",
+]
 
 ACTIVATIONS: Final = ("none", "relu", "tanh", "gelu", "silu")
 """In the order of cpu/activation.hpp."""
 
 NativeLayer: TypeAlias = "tuple[int, Any, Any, Any, Any]"
-"""(kind, values, scale or None, (group, inputs) or 0, bias or None), as layers.hpp reads it."""
+"""(kind, values, scale or None, (group, inputs), input scale or 0, bias or None), as layers.hpp reads it."""
 
+_LEAST_SCALE: Final = float(np.finfo(np.float32).tiny)
+_MOST_SCALE: Final = float(np.finfo(np.float32).max)
 _KINDS: Final = "float32, float16, BFloat16Weight, Int8Weight or Int4Weight"
 
 
@@ -105,16 +115,46 @@ def _weight(op: str, name: str, weight: Any, wanted: tuple[int | str, ...], rank
     return array
 
 
-def native(weights: Sequence[Weight], biases: Sequence[np.ndarray | None]) -> list[NativeLayer]:
+def checked_scales(op: str, weights: Sequence[Weight], scales: Any) -> list[float]:
+    """Return the scale of the inputs of each layer, 0 for None.
+
+    Raises:
+        TypeError, ValueError: for what is no list of positive numbers and None, or another weight than int8.
+    """
+    if scales is None:
+        return [0.0] * len(weights)
+    wanted = f"{op}: input_scales must be one number above 0, or None, a layer, a number for Int8Weight only"
+    if not isinstance(scales, Sequence) or isinstance(scales, str):
+        raise TypeError(f"{wanted}; got {_checks.describe(scales)}")
+    good = len(scales) == len(weights) and all(
+        scale is None
+        or (
+            isinstance(scale, int | float)
+            and _LEAST_SCALE <= scale <= _MOST_SCALE
+            and isinstance(weight, Int8Weight)
+        )
+        for scale, weight in zip(scales, weights, strict=False)
+    )
+    if not good:
+        raise ValueError(f"{wanted}; got {scales!r} for {len(weights)} layers")
+    return [0.0 if scale is None else float(scale) for scale in scales]
+
+
+def native(
+    weights: Sequence[Weight],
+    biases: Sequence[np.ndarray | None],
+    scales: Sequence[float] | None = None,
+) -> list[NativeLayer]:
     """Return the layers as the compiled module reads them."""
-    return [_native(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+    inputs = scales or [0.0] * len(weights)
+    return [_native(*layer) for layer in zip(weights, biases, inputs, strict=True)]
 
 
-def _native(weight: Weight, bias: np.ndarray | None) -> NativeLayer:
+def _native(weight: Weight, bias: np.ndarray | None, input_scale: float) -> NativeLayer:
     if isinstance(weight, BFloat16Weight):
         return 2, weight.bits, None, 0, bias
     if isinstance(weight, Int8Weight):
-        return 3, weight.values, weight.scale, 0, bias
+        return 3, weight.values, weight.scale, input_scale, bias
     if isinstance(weight, Int4Weight):
         return 4, weight.packed, weight.scale, (weight.group, weight.inputs), bias
     return int(weight.dtype == np.float16), weight, None, 0, bias

@@ -25,6 +25,9 @@ class Policy(_cpu.Network):
         weights: one a layer, each [in, out]: float32, float16, BFloat16Weight, Int8Weight or Int4Weight.
         biases: one a layer, float32 [out], or None.
         activation: after all but the last layer: "none", "relu", "tanh", "gelu" or "silu".
+        input_scales: one a layer, or None: what a step of 1 in the int8 inputs of an Int8Weight is worth,
+            from calibration; inputs beyond 127 of them are clipped. None takes each row's own, its largest
+            magnitude / 127.
 
     Raises:
         TypeError, ValueError: for weights and biases that do not fit; the message says which are wanted.
@@ -44,11 +47,14 @@ class Policy(_cpu.Network):
     _widths: tuple[int, ...]
     _activation: str
 
-    def __new__(cls, weights: Any, biases: Any, *, activation: str = "relu") -> Policy:
+    def __new__(
+        cls, weights: Any, biases: Any, *, activation: str = "relu", input_scales: Any = None
+    ) -> Policy:
         """Check and pack."""
         code = layers.activation_code(_NAME, activation)
         good, shifts = layers.checked(_NAME, weights, biases, None)
-        self = super().__new__(cls, layers.native(good, shifts), code)
+        scales = layers.checked_scales(_NAME, good, input_scales)
+        self = super().__new__(cls, layers.native(good, shifts, scales), code)
         self._widths = (int(good[0].shape[0]), *(int(w.shape[1]) for w in good))
         self._activation = activation
         return self

@@ -1,4 +1,5 @@
 // test_mlp.cpp -- layers at every level, packed and as they lie, in buffers that end where the arrays end.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -116,6 +117,31 @@ TEST(layers_of_half_weights_end_where_they_end) { layers_are_right(WeightKind::f
 TEST(layers_of_bfloat16_weights_end_where_they_end) { layers_are_right(WeightKind::bfloat16); }
 TEST(layers_of_int8_weights_end_where_they_end) { layers_are_right(WeightKind::int8); }
 TEST(layers_of_int4_weights_end_where_they_end) { layers_are_right(WeightKind::int4); }
+
+TEST(with_a_fixed_scale_the_inputs_of_int8_layers_are_clipped) {
+  std::mt19937 random(8);
+  tailrace::test::for_each_level([&](Isa isa) {
+    const Isa before = chosen_isa();
+    force_isa(isa);
+    for (std::size_t in : {1u, 3u, 16u, 31u, 33u, 64u}) {
+      const Made m = make(WeightKind::int8, in, 17, random);
+      for (std::size_t rows : {1u, 9u}) {
+        std::vector<float> x(rows * in), clipped(rows * in);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          const float whole = static_cast<float>(random() % 401) - 200.0f;
+          x[i] = i % 7 == 0 ? whole * 1e30f : whole * 0.5f;
+          clipped[i] = 0.5f * std::min(127.0f, std::max(-127.0f, x[i] * 2.0f));
+        }
+        Layer layer = m.layer();
+        layer.weight.input_scale = 0.5f;
+        std::vector<float> y(rows * m.out, std::numeric_limits<float>::quiet_NaN());
+        Network({layer}, Activation::relu).run(x.data(), y.data(), rows);
+        check(m, clipped, y, rows);
+      }
+    }
+    force_isa(before);
+  });
+}
 
 TEST(the_activation_stands_between_layers_and_not_behind_the_last) {
   tailrace::test::for_each_level([&](Isa isa) {
