@@ -34,13 +34,18 @@ class LayerLike(Protocol):
 
 
 class Forward:
-    """The layers of a model, packed for calls at the first of them."""
+    """The layers of a model, packed for calls at the first of them.
 
-    __slots__ = ("_layers", "_parts")
+    Attributes:
+        single: The one policy that is all of the model, where it is so, once it is packed.
+    """
+
+    __slots__ = ("_layers", "_parts", "single")
 
     def __init__(self, layers: Sequence[LayerLike]) -> None:
         self._layers = tuple(layers)
         self._parts: tuple[tuple[Policy, str], ...] | None = None
+        self.single: Policy | None = None
 
     def __call__(self, x: Floats, out: Floats | None) -> Floats:
         """Return what the layers make of `x`, in `out` if there is one."""
@@ -58,7 +63,9 @@ class Forward:
     def parts(self) -> tuple[tuple[Policy, str], ...]:
         """Return the policies, one after the other, each with the activation behind it."""
         if self._parts is None:  # two threads may do this at once: both find the same
-            self._parts = tuple(_policy(run) for run in _runs(self._layers))
+            parts = tuple(_policy(run) for run in _runs(self._layers))
+            self.single = parts[0][0] if len(parts) == 1 and parts[0][1] == "none" else None
+            self._parts = parts
         return self._parts
 
 

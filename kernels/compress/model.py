@@ -175,6 +175,12 @@ class Model:
         Raises:
             TypeError, ValueError: for another dtype, shape or layout, with the one that is expected.
         """
+        policy = self._forward.single
+        if policy is not None:
+            try:  # its own checks take a tenth of a microsecond
+                return policy(x) if out is None else policy(x, out=out)
+            except (TypeError, ValueError):
+                pass  # said below, in the model's name
         check_features("Model", "x", x, self.inputs)
         if out is not None:
             check_features("Model", "out", out, self.outputs)

@@ -171,14 +171,20 @@ def test_layers_that_make_no_model_are_refused(layers, error, says):
     ],
 )
 def test_inputs_of_another_dtype_shape_or_layout_are_refused_with_the_shape_that_is_wanted(x, error):
-    with pytest.raises(error, match=r"Model: x must be float32 \[batch, 3\], C-contiguous"):
-        Model([Layer(ONES)])(x)
+    model = Model([Layer(ONES)])
+    for _ in range(2):  # before and after it is packed
+        with pytest.raises(error, match=r"Model: x must be float32 \[batch, 3\], C-contiguous"):
+            model(x)
+        model(np.ones((1, 3), np.float32))
 
 
 def test_an_out_that_cannot_take_the_result_is_refused():
     model, x = Model([Layer(ONES)]), np.ones((2, 3), np.float32)
+    assert model(x[:0]).shape == (0, 2)
     fixed = np.zeros((2, 2), np.float32)
     fixed.setflags(write=False)
+    assert model(x).shape == (2, 2)
+    assert model(x[:0]).shape == (0, 2)
     square = Model([Layer(np.eye(3, dtype=np.float32))])
     with pytest.raises(ValueError, match="out shares memory with x"):
         square(x, out=x)

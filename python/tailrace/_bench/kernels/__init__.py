@@ -17,6 +17,7 @@ MODULES = (
     "log_mel",
     "features_prep",
     "pca_project",
+    "compress",
 )
 
 
