@@ -133,9 +133,8 @@ def prepare_rows(
             inverse = packed[4, j]
             shift = packed[5, j]
             for r in range(first + ty, end, down):
-                value = x[r, j]
-                prepared = (min(max(value, low), high) - centre) * inverse + shift
-                out[r, j] = prepared if value == value else missing  # noqa: PLR0124
+                value = (x[r, j] - centre) * inverse + shift
+                out[r, j] = min(max(value, low), high) if value == value else missing  # noqa: PLR0124
         elif j < columns + one_hots:
             column = one_hot_column[j - columns]
             expected = one_hot_value[j - columns]

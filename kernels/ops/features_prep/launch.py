@@ -109,5 +109,6 @@ def _packed(learnt: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     inverse = 1 / spread
     held = centre.astype(dtype)
     missing = np.where(np.isnan(fill), fill, (np.clip(fill, low, high) - centre) * inverse)
+    limits = (low - centre) * inverse, (high - centre) * inverse
     shift = (held.astype(np.float64) - centre) * inverse
-    return np.stack([missing, low, high, held, inverse, shift]).astype(dtype)
+    return np.stack([missing, *limits, held, inverse, shift]).astype(dtype)

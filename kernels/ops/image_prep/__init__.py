@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tailrace.kernels import _checks, _cpu, dispatch
+from tailrace.kernels import _checks, _cpu, device, dispatch
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.image_prep import reference
 from tailrace.kernels.registry import Op
@@ -45,7 +45,7 @@ def image_prep(
         std: as mean; not 0.
         antialias: if the image shrinks, average over all pixels that fall into one (a triangle as wide as the
             scale, as Pillow and torch do it); without it two pixels each way count, as with OpenCV.
-        backend: "auto", "cpu" or "numpy".
+        backend: "auto", "cpu", "cuda" or "numpy".
         out: float32 [n, channels, height, width] ([channels, height, width] for one image) that is written to
             and returned.
 
@@ -66,7 +66,12 @@ def image_prep(
     array([[[1., 1.],
             [1., 1.]]], dtype=float32)
     """
-    chosen = dispatch.choose(_NAME, backend, images, out, offers=("cpu",))
+    chosen = dispatch.choose(_NAME, backend, images, out, offers=OP.backends)
+    if chosen == "cuda":
+        from tailrace.kernels.ops.image_prep import launch
+
+        how = (bool(grey), bool(antialias), *_constants(mean, std, grey))
+        return launch.run(images, ("height", "width"), _size(size), how, out)
     one = getattr(images, "ndim", 4) == 3
     images = _checked(images, ("height", "width", 3) if one else ("n", "height", "width", 3))
     bound = _bound(
@@ -120,12 +125,19 @@ class ImagePrep:
         self.source = _size(source, "source")
         self.size = _size(size)
         self.channels = 1 if grey else 3
-        self._run = _bound(
-            self.source, self.size, bool(grey), bool(antialias), *_constants(mean, std, bool(grey))
-        )
+        self._how = (bool(grey), bool(antialias), *_constants(mean, std, bool(grey)))
+        self._run = _bound(self.source, self.size, *self._how)
 
-    def __call__(self, images: Any, out: Any = None) -> np.ndarray:
-        """Return float32 [n, channels, height, width] for uint8 [n, height, width, 3]; n may be absent."""
+    def __call__(self, images: Any, out: Any = None) -> Any:
+        """Return float32 [n, channels, height, width] for uint8 [n, height, width, 3]; n may be absent.
+
+        Images on a device are prepared there.
+        """
+        if type(images) is not np.ndarray and _checks.is_device_array(images):
+            device.require()
+            from tailrace.kernels.ops.image_prep import launch
+
+            return launch.run(images, self.source, self.size, self._how, out)
         one = getattr(images, "ndim", 4) == 3
         images = _checked(images, (*self.source, 3) if one else ("n", *self.source, 3))
         result = _checks.output(_NAME, out, (*images.shape[:-3], self.channels, *self.size))
@@ -237,4 +249,5 @@ OP = Op(
     bytes=_bytes,
     flops=_flops,
     error=_error,
+    backends=("cpu", "cuda"),
 )

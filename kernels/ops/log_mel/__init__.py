@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from tailrace.kernels import _checks, _cpu, dispatch
+from tailrace.kernels import _checks, _cpu, device, dispatch
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.log_mel import reference
 from tailrace.kernels.ops.log_mel.settings import Settings, settings
@@ -57,7 +57,7 @@ def log_mel(
         center: frame t is around sample t * hop; otherwise it begins there.
         pad_mode: what center finds beyond the ends: "reflect" or "constant", zeros.
         floor: the least power, in units of x squared.
-        backend: "auto", "cpu" or "numpy".
+        backend: "auto", "cpu", "cuda" or "numpy".
         out: float32 [n_mels, frames], or [n, n_mels, frames], that is written to and returned.
 
     Returns:
@@ -82,8 +82,10 @@ def log_mel(
         sample_rate=sample_rate, window_ms=window_ms, hop_ms=hop_ms, n_mels=n_mels, n_fft=n_fft, f_min=f_min,
         f_max=f_max, mel=mel, norm=norm, center=center, pad_mode=pad_mode, floor=floor,
     )  # fmt: skip
-    chosen = dispatch.choose(_NAME, backend, x, out, offers=("cpu",))
+    chosen = dispatch.choose(_NAME, backend, x, out, offers=OP.backends)
     run = _bound(wanted)
+    if chosen == "cuda":
+        return _on_device(wanted, run, x, out)
     x, out = _arrays(wanted, run, x, out)
     if chosen == "numpy":
         dispatch.reference_into(
@@ -133,8 +135,14 @@ class LogMel:
         )  # fmt: skip
         self._run = _bound(self.settings)
 
-    def __call__(self, x: Any, out: Any = None) -> np.ndarray:
-        """Return float32 [n_mels, frames] for float32 [samples], or [n, n_mels, frames] for [n, samples]."""
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """Return float32 [n_mels, frames] for float32 [samples], or [n, n_mels, frames] for [n, samples].
+
+        Signals on a device are transformed there.
+        """
+        if type(x) is not np.ndarray and _checks.is_device_array(x):
+            device.require()
+            return _on_device(self.settings, self._run, x, out)
         signals, result = _arrays(self.settings, self._run, x, out)
         _into(self._run, signals, result)
         return result
@@ -173,6 +181,12 @@ def _bound(wanted: Settings) -> _cpu.LogMel:
         wanted.window(), bank.ravel(), wanted.n_mels, wanted.hop, wanted.center, wanted.pad_mode == "reflect",
         wanted.floor,
     )  # fmt: skip
+
+
+def _on_device(wanted: Settings, run: _cpu.LogMel, x: Any, out: Any) -> Any:
+    from tailrace.kernels.ops.log_mel import launch
+
+    return launch.run(x, wanted, functools.partial(_frames, wanted, run), out)
 
 
 def _arrays(wanted: Settings, run: _cpu.LogMel, x: Any, out: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -243,4 +257,5 @@ OP = Op(
     bytes=_bytes,
     flops=_flops,
     error=_error,
+    backends=("cpu", "cuda"),
 )
