@@ -15,17 +15,18 @@ _LEAST = 1e-30  # rows that hold less are zeros: what 127 is divided by stays a 
 
 def activate(x: np.ndarray, activation: str) -> np.ndarray:
     """Return the activation of x, elementwise; gelu is the exact one, by erf."""
+    result: np.ndarray = x
     if activation == "relu":
-        return np.maximum(x, 0)
-    if activation == "tanh":
-        return np.tanh(x)
-    if activation == "silu":
-        return x / (1 + np.exp(-np.clip(x, -700, 700)))
-    if activation == "gelu":
+        result = np.maximum(x, 0)
+    elif activation == "tanh":
+        result = np.tanh(x)
+    elif activation == "silu":
+        result = x / (1 + np.exp(-np.clip(x, -700, 700)))
+    elif activation == "gelu":
         import math
 
-        return 0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2)))
-    return x
+        result = 0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2)))
+    return result
 
 
 def quantise_rows(x: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
