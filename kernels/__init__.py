@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.image_prep import image_prep as image_prep
     from tailrace.kernels.ops.log_mel import LogMel as LogMel
     from tailrace.kernels.ops.log_mel import log_mel as log_mel
+    from tailrace.kernels.ops.lora_bgmv import lora_bgmv as lora_bgmv
     from tailrace.kernels.ops.mlp_forward import Policy as Policy
     from tailrace.kernels.ops.mlp_forward import mlp_forward as mlp_forward
     from tailrace.kernels.ops.mlp_forward_grouped import mlp_forward_grouped as mlp_forward_grouped
@@ -54,6 +55,7 @@ _NAMES = {
     "distinct_rows": "ops.features_prep",
     "embedding_bag": "ops.embedding_bag",
     "features_prep": "ops.features_prep",
+    "lora_bgmv": "ops.lora_bgmv",
     "Pca": "ops.pca_project",
     "fit_pca": "ops.pca_project",
     "pca_project": "ops.pca_project",

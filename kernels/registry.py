@@ -22,6 +22,7 @@ OP_MODULES = (
     "log_mel",
     "features_prep",
     "pca_project",
+    "lora_bgmv",
 )
 
 

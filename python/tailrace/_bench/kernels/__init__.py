@@ -18,6 +18,7 @@ MODULES = (
     "features_prep",
     "pca_project",
     "compress",
+    "lora_bgmv",
 )
 
 

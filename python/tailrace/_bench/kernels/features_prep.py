@@ -32,7 +32,7 @@ def _work(rows: int, calls: int) -> Work:
         "sklearn": _sklearn(data, prep.learnt),
     }
     return kernel_work(
-        f"features.{rows}",
+        f"K8.{rows}",
         f"impute, clip, standardise {rows} x {_COLUMNS} float32",
         Close(reference.scaled(data, prep.learnt), 1e-5),  # NumPy in float32 comes no closer
         engines,
