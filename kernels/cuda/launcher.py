@@ -241,8 +241,23 @@ class Crossing:
         self._check(there, name, dtypes, shape, least)
         return there
 
-    def result(self, out: Any, shape: tuple[int, ...], dtype: str = "float32", name: str = "out") -> Any:
-        """Return where the kernel writes: the caller's `out` if it is on the device, else new memory."""
+    def result(
+        self,
+        out: Any,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        name: str = "out",
+        start: bool = False,
+    ) -> Any:
+        """Return where the kernel writes: the caller's `out` if it is on the device, else new memory.
+
+        Args:
+            out: the caller's, or None.
+            shape: what it has to have.
+            dtype: likewise.
+            name: the argument's name.
+            start: whether the kernel begins from what `out` holds.
+        """
         there = None if out is None else engine().view(out)
         if out is not None and (there is not None) != self.on_device:
             raise ValueError(self._mixed(name))
@@ -251,7 +266,7 @@ class Crossing:
         else:
             if out is not None:
                 out = _checks.output(self._op, out, shape, dtype, name)
-            there = empty(shape, dtype)
+            there = to_device(out) if start and out is not None else empty(shape, dtype)
         self._outs[id(there)] = out
         return there
 

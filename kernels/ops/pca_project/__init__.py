@@ -27,7 +27,7 @@ def pca_project(
         components: float32 [components, features].
         mean: float32 [features].
         whiten: float32 [components]: the variance along each component; the result is divided by its root.
-        backend: "auto", "cpu" or "numpy".
+        backend: "auto", "cpu", "cuda" or "numpy".
         out: float32 [batch, components] that is written to and returned.
 
     Returns:
@@ -47,7 +47,11 @@ def pca_project(
     array([[ 5.],
            [10.]], dtype=float32)
     """
-    chosen = dispatch.choose(_NAME, backend, x, components, mean, whiten, out, offers=("cpu",))
+    chosen = dispatch.choose(_NAME, backend, x, components, mean, whiten, out, offers=OP.backends)
+    if chosen == "cuda":
+        from tailrace.kernels.ops.pca_project import launch
+
+        return launch.run(x, components, mean, whiten, out)
     bound = Pca(components, mean, whiten=whiten)
     if chosen == "cpu":
         return bound(x, out=out)
@@ -225,4 +229,5 @@ OP = Op(
     tolerance={"float32": 2e-6},
     bytes=_bytes,
     flops=_flops,
+    backends=("cpu", "cuda"),
 )
