@@ -29,17 +29,24 @@ class TestData:
     inputs: Floats
     labels: Any
     metric: Metric
+    timed: Floats  # the rows of a call whose time is taken
 
     def score(self, model: Model) -> float:
         """Return the score of `model`: higher is better."""
         return float(self.metric(model(self.inputs), self.labels))
 
 
-def check_data(where: str, model: Model, data: Data, metric: Metric | None) -> TestData:
-    """Return `data` with the metric that fits its labels, else raise.
+def check_data(
+    where: str, model: Model, data: Data | None, metric: Metric | None, batch: int | None
+) -> TestData | None:
+    """Return `data` with the metric that fits its labels, None for None, else raise.
 
     Without labels the classes that `model` gives are taken for right: the score is how often both agree.
     """
+    if data is None:
+        if metric is not None or batch is not None:
+            raise ValueError(f"{where}: metric and batch need data=(inputs, labels) to be measured on")
+        return None
     inputs, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if isinstance(inputs, tuple | list):
         raise TypeError(f"{where}: data must be inputs or (inputs, labels), got {len(inputs)} values")
@@ -47,17 +54,27 @@ def check_data(where: str, model: Model, data: Data, metric: Metric | None) -> T
     if not len(inputs):
         raise ValueError(f"{where}: data must have rows, got float32 [0, {model.inputs}]")
     check_finite(where, "data", inputs)
+    if batch is not None and (type(batch) is not int or not 1 <= batch <= len(inputs)):
+        raise ValueError(
+            f"{where}: batch must be an int from 1 to the {len(inputs)} rows of data, got {batch!r}"
+        )
+    labels, metric = _truth(where, model, inputs, labels, metric)
+    return TestData(inputs, labels, metric, inputs[:batch])
+
+
+def _truth(
+    where: str, model: Model, inputs: Floats, labels: Any, metric: Metric | None
+) -> tuple[Any, Metric]:
+    """Return the labels and the metric that fits them."""
     if metric is not None:
         if not callable(metric):
             raise TypeError(f"{where}: metric must be a function of (outputs, labels), got {metric!r}")
-        return TestData(inputs, labels, metric)
+        return labels, metric
     if labels is None:
         outputs = model(inputs)
-        return TestData(
-            inputs, outputs if model.outputs == 1 else outputs.argmax(axis=1), _metric_for(outputs)
-        )
+        return (outputs, r_squared) if model.outputs == 1 else (outputs.argmax(axis=1), accuracy)
     labels = np.asarray(labels)
-    if len(labels) != len(inputs) or labels.ndim == 0:
+    if labels.ndim == 0 or len(labels) != len(inputs):
         raise ValueError(f"{where}: labels must be [{len(inputs)}], one for each row; got {describe(labels)}")
     if labels.dtype.kind in "iub" and labels.ndim == 1:
         if model.outputs > 1 and (labels.min() < 0 or labels.max() >= model.outputs):
@@ -65,18 +82,14 @@ def check_data(where: str, model: Model, data: Data, metric: Metric | None) -> T
                 f"{where}: labels must be classes from 0 to {model.outputs - 1}; "
                 f"got {labels.min()} to {labels.max()}"
             )
-        return TestData(inputs, labels, accuracy)
+        return labels, accuracy
     if labels.dtype.kind == "f" and labels.size == len(inputs) * model.outputs:
         check_finite(where, "labels", labels)
-        return TestData(inputs, labels, r_squared)
+        return labels, r_squared
     raise ValueError(
         f"{where}: labels must be int [{len(inputs)}] (classes) or float [{len(inputs)}, {model.outputs}] "
         f"(values); got {describe(labels)}: pass metric=a function of (outputs, labels)"
     )
-
-
-def _metric_for(outputs: Floats) -> Metric:
-    return r_squared if outputs.shape[1] == 1 else accuracy
 
 
 def accuracy(outputs: Floats, labels: npt.NDArray[Any]) -> float:

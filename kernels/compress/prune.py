@@ -30,6 +30,7 @@ def prune(
     pattern: str | None = None,
     data: Data | None = None,
     metric: Metric | None = None,
+    batch: int | None = None,
 ) -> Compressed:
     """Return `model` without the weights or units that matter least, and what that costs and wins on `data`.
 
@@ -52,6 +53,7 @@ def prune(
         pattern: "2:4": of every 4 successive inputs of a unit 2 stay; for the strategies that make zeros.
         data: What to measure on, as of `quantize`.
         metric: As of `quantize`.
+        batch: As of `quantize`.
 
     Raises:
         TypeError, ValueError: for arrays that do not fit, a quantised model, missing calibration of
@@ -74,9 +76,7 @@ def prune(
             "prune: strategy 'unstructured' scores weights by what they do and needs "
             f"calibration=float32 [rows, {model.inputs}] of typical inputs; strategy='magnitude' needs none"
         )
-    if metric is not None and data is None:
-        raise ValueError("prune: metric needs data=(inputs, labels) to be measured on")
-    test = None if data is None else check_data("prune", model, data, metric)
+    test = check_data("prune", model, data, metric, batch)
     if strategy == "structured":
         pruned, report = without_units(model, sparsity, calibration)
     else:

@@ -27,6 +27,7 @@ def quantize(
     *,
     data: Data | None = None,
     metric: Metric | None = None,
+    batch: int | None = None,
     group: int = 32,
     max_drop: float = 0.005,
 ) -> Compressed:
@@ -45,9 +46,11 @@ def quantize(
         method: One of the above.
         calibration: float32 [rows, features]: some hundred typical inputs, not those of `data`.
         data: What to measure on: float32 [rows, features], or a tuple of these and their labels: int classes
-            [rows] (scored by accuracy) or float values [rows, outputs] (by explained variance). Without
-            labels the classes that `model` gives are taken for right. Without data nothing is measured.
+            [rows] (scored by accuracy; of one output, by its side of 0.5) or float values [rows, outputs] (by
+            explained variance). Without labels the classes that `model` gives are taken for right. Without
+            data nothing is measured.
         metric: A function of (outputs, labels) whose value is higher for better outputs, in place of these.
+        batch: Rows of a call whose time is taken, as many as yours will have; None is all rows of `data`.
         group: Of "int4": inputs that share a scale.
         max_drop: Of "auto": the largest loss of score, 0.005 being half a point of accuracy.
 
@@ -83,9 +86,7 @@ def quantize(
             "quantize: method 'int8' fixes the ranges of activations beforehand and needs "
             f"calibration=float32 [rows, {model.inputs}] of typical inputs; method='dynamic' needs none"
         )
-    if metric is not None and data is None:
-        raise ValueError("quantize: metric needs data=(inputs, labels) to be measured on")
-    test = None if data is None else check_data("quantize", model, data, metric)
+    test = check_data("quantize", model, data, metric, batch)
     if method != "auto":
         return compared(model, _quantized(model, method, calibration, group), method, test)
     if test is None:

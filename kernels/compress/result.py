@@ -47,7 +47,8 @@ class Compressed:
         score_before: The score of the original on the data that were given: the share of right classes, or of
             the variance that is explained, or what the metric says. None without data; the next two too.
         score_after: That of the compressed model.
-        speedup: Time of the original divided by its own on those data, minima of passes in turns.
+        speedup: Time of the original divided by its own on those data, or the first `batch` rows of them,
+            minima of passes in turns.
         nbytes_before: Bytes of the original; `model.nbytes` are its own.
         trials: What "auto" measured.
         pruning: What pruning did, layer by layer.
@@ -89,6 +90,6 @@ def compared(
         before.nbytes,
         data.score(before),
         data.score(after),
-        speedup(before, after, data.inputs),
+        speedup(before, after, data.timed),
         pruning=pruning,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -98,6 +99,25 @@ def test_a_model_runs_as_a_native_step_where_it_is_one_policy(rng):
         other = new_mlp([8, 16, 4], activation=between, last_activation=last, seed=0)
         with pytest.raises(ValueError, match="one activation"):
             other.native(3)
+
+
+def test_threads_that_call_a_model_for_the_first_time_at_once_get_the_same(rng):
+    x = rng.standard_normal((4, 24), dtype=np.float32)
+    for kind in KINDS:
+        model = as_kind(new_mlp([24, 32, 16], activation="tanh", last_activation="softmax", seed=0), kind)
+        ready, found = threading.Barrier(8), []
+
+        def call(model=model, ready=ready, found=found):
+            ready.wait(10)
+            found.append(model(x))
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(found) == 8
+        assert all(np.array_equal(y, found[0]) for y in found)
 
 
 def test_layers_of_several_activations_run_one_after_the_other(rng):

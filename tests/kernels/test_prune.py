@@ -186,7 +186,7 @@ X = np.ones((4, 24), np.float32)
         ({"strategy": "structured", "model": new_mlp([24, 5], seed=0)}, ValueError, "hidden"),
         ({"fine_tune": X}, TypeError, "fine_tune must be"),
         ({"fine_tune": (X, np.zeros(3, int))}, ValueError, r"int classes \[4\]"),
-        ({"metric": lambda a, b: 1.0}, ValueError, "needs data"),
+        ({"metric": lambda a, b: 1.0}, ValueError, "metric and batch need data"),
     ],
 )
 def test_what_cannot_be_pruned_is_refused(change, error, says):

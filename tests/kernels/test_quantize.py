@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tailrace.kernels.compress import Layer, Model, new_mlp, quantize, train
+from tailrace.kernels.compress import Layer, Model, new_mlp, prune, quantize, train
 
 METHODS = ("int8", "dynamic", "int4", "fp16")
 MODEL = new_mlp([24, 48, 16, 5], seed=0)
@@ -115,6 +117,16 @@ def test_a_metric_of_the_caller_decides_what_is_good(rng):
     assert found.accuracy_drop == pytest.approx(np.abs(found.model(x)).max() - np.abs(MODEL(x)).max())
 
 
+def test_as_many_rows_are_timed_as_the_caller_says(rng, monkeypatch):
+    made, timed = importlib.import_module("tailrace.kernels.compress.result"), []
+    monkeypatch.setattr(made, "speedup", lambda before, after, inputs: timed.append(inputs) or 1.0)
+    x = rng.standard_normal((30, 24), dtype=np.float32)
+    for batch, rows in ((None, 30), (1, 1), (30, 30)):
+        quantize(MODEL, "fp16", data=x, batch=batch)
+        prune(MODEL, data=x, batch=batch)
+        assert [len(inputs) for inputs in timed[-2:]] == [rows, rows]
+
+
 def test_without_data_nothing_is_measured_and_the_text_says_so():
     found = quantize(MODEL, "fp16")
     assert (found.score_before, found.accuracy_drop, found.speedup) == (None, None, None)
@@ -134,8 +146,6 @@ def test_without_data_nothing_is_measured_and_the_text_says_so():
 def test_auto_takes_the_fastest_that_loses_little_and_the_model_itself_where_none_is_faster(
     speeds, scores, chosen, rng, monkeypatch
 ):
-    import importlib
-
     made = importlib.import_module("tailrace.kernels.compress.result")
     kinds = {"int8": "dynamic", "int4": "int4", "float16": "fp16"}
 
@@ -189,12 +199,17 @@ X = np.ones((4, 24), np.float32)
         ({"method": "int8", "calibration": X * np.nan}, ValueError, "finite"),
         ({"method": "auto"}, ValueError, "needs data="),
         ({"model": quantize(MODEL, "dynamic").model}, ValueError, "quantise the original"),
-        ({"metric": lambda a, b: 1.0}, ValueError, "needs data"),
+        ({"metric": lambda a, b: 1.0}, ValueError, "metric and batch need data"),
         ({"data": (X, np.zeros(4)), "metric": "f1"}, TypeError, "metric must be a function"),
         ({"data": X[:0]}, ValueError, "rows"),
         ({"data": X.astype(float)}, TypeError, r"data must be float32 \[batch, 24\]"),
         ({"data": X * np.inf}, ValueError, "finite"),
         ({"data": (X, [0, 1])}, ValueError, r"labels must be \[4\]"),
+        ({"data": (X, 3)}, ValueError, r"labels must be \[4\]"),
+        ({"data": X, "batch": 0}, ValueError, "from 1 to the 4 rows"),
+        ({"data": X, "batch": 5}, ValueError, "from 1 to the 4 rows"),
+        ({"data": X, "batch": 1.0}, ValueError, "from 1 to the 4 rows"),
+        ({"batch": 1}, ValueError, "batch need data"),
         ({"data": (X, [0, 1, 2, 5])}, ValueError, "from 0 to 4; got 0 to 5"),
         ({"data": (X, np.zeros((4, 3)))}, ValueError, r"float \[4, 5\]"),
         ({"data": (X, np.array(list("abcd")))}, ValueError, "metric="),
