@@ -37,7 +37,7 @@ def lora_bgmv(
         adapters: int32 [rows]; -1 for a row without one, whose result is zeros.
         scale: a factor, usually alpha / rank.
         accumulate: whether the result is added to what `out` holds (the layer that is adapted).
-        backend: "auto", "cpu" or "numpy".
+        backend: "auto", "cpu", "cuda" or "numpy".
         out: float32 [rows, out] that is written to and returned; nothing of it in x.
 
     Returns:
@@ -45,7 +45,8 @@ def lora_bgmv(
 
     Raises:
         TypeError, ValueError: for arrays of another dtype, shape or layout; for accumulate without `out`.
-        IndexError: for a number that is no adapter; `out` then is as it was.
+        IndexError: for a number that is no adapter; `out` then is as it was. On a
+            device the row is NaN instead.
         BackendUnavailable: for a named backend that cannot be had here.
 
     Source: Hu et al., "LoRA: Low-rank adaptation of large language models", 2021; Chen et al., "Punica:
@@ -62,6 +63,10 @@ def lora_bgmv(
            [  4.,   4.,   4.]], dtype=float32)
     """
     chosen = dispatch.choose(_NAME, backend, x, a, b, adapters, out, offers=OP.backends)
+    if chosen == "cuda":
+        from tailrace.kernels.ops.lora_bgmv import launch
+
+        return launch.run(x, a, b, adapters, scale, accumulate, out)
     x = _checks.host_array(_NAME, "x", x, ("float32",), ("rows", "hidden"))
     a = _checks.host_array(_NAME, "a", a, _STORED, ("adapters", x.shape[1], "rank"))
     b = _checks.host_array(_NAME, "b", b, (a.dtype.name,), (a.shape[0], a.shape[2], "out"))
@@ -120,4 +125,5 @@ OP = Op(
     tolerance={"float32": 2e-6, "float16": 2e-6},
     bytes=_bytes,
     flops=_flops,
+    backends=("cpu", "cuda"),
 )

@@ -45,7 +45,7 @@ def mlp_forward_grouped(
 
     Raises:
         TypeError, ValueError: for arrays of another dtype, shape or layout; the message says which is wanted.
-        IndexError: for an agent that there is not.
+        IndexError: for an agent that there is not. On a device its row is NaN instead.
         BackendUnavailable: for a named backend that cannot be had here.
 
     Source: Gale et al. 2023, "MegaBlocks", section 3 (the grouped product).
@@ -61,7 +61,7 @@ def mlp_forward_grouped(
     arrays = (*layers.arrays_of(weights), *layers.arrays_of(biases))
     chosen = dispatch.choose(_NAME, backend, x, *arrays, agents, out, offers=OP.backends)
     if chosen == "cuda":
-        from tailrace.kernels.ops.mlp_forward_grouped import launch  # type: ignore[attr-defined,unused-ignore]
+        from tailrace.kernels.ops.mlp_forward_grouped import launch
 
         return launch.run(x, weights, biases, agents, activation, out)
     if chosen == "cpu":
@@ -136,4 +136,5 @@ OP = Op(
     tolerance={"float32": 2e-6, "float16": 2e-6, "bfloat16": 2e-6},
     bytes=_bytes,
     flops=_flops,
+    backends=("cpu", "cuda"),
 )
