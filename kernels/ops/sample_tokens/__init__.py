@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tailrace.kernels import _checks, _cpu, dispatch
+from tailrace.kernels import _checks, _cpu, device, dispatch
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.sample_tokens import reference
 from tailrace.kernels.registry import Op
@@ -69,9 +69,17 @@ def sample_tokens(
     (2,)
     """
     chosen = dispatch.choose(_NAME, backend, logits, out, offers=OP.backends)
-    logits = _logits(_NAME, logits, "tokens")
+    if chosen == "cuda":
+        from tailrace.kernels.ops.sample_tokens import launch
+
+        given = (temperature, top_k, top_p, min_p, seed, step)
+        temperature, top_k, top_p, min_p, seed, step = map(launch.on_host, given)
+    else:
+        logits = _logits(_NAME, logits, "tokens")
     limits = _limits(_NAME, temperature, top_k, top_p, min_p, len(logits))
     draws = _whole(_NAME, "seed", seed, len(logits)), _whole(_NAME, "step", step, len(logits))
+    if chosen == "cuda":
+        return launch.run(logits, *limits, *draws, out)
     out = _checks.output(_NAME, out, (len(logits),), "int32")
     if chosen == "numpy":
         _valid(logits)
@@ -137,16 +145,23 @@ class Sampler:
         limits = _limits(name, temperature, top_k, top_p, min_p, rows or 1)
         self.tokens = int(tokens)
         self.rows = rows
-        self._cpu = _cpu.Sampler(self.tokens, *limits, _whole(name, "seed", seed, rows or 1))
+        self._limits = (*limits, _whole(name, "seed", seed, rows or 1))
+        self._cpu = _cpu.Sampler(self.tokens, *self._limits)
 
-    def __call__(self, logits: Any, *, step: Any = 0, out: Any = None) -> np.ndarray:
-        """Return one token per row, as `sample_tokens` does.
+    def __call__(self, logits: Any, *, step: Any = 0, out: Any = None) -> Any:
+        """Return one token per row, as `sample_tokens` does; logits on a device are drawn from there.
 
         Args:
             logits: float32 [rows, tokens].
             step: which draw of this seed; one for all rows, or an array [rows].
             out: int32 [rows] that is written to and returned.
         """
+        if type(logits) is not np.ndarray and _checks.is_device_array(logits):
+            device.require()
+            from tailrace.kernels.ops.sample_tokens import launch
+
+            at = _whole("Sampler", "step", launch.on_host(step), len(logits))
+            return launch.run(logits, *self._limits, at, out, (self.rows or "rows", self.tokens))
         logits = _logits("Sampler", logits, self.tokens, self.rows)
         found: np.ndarray = _checks.output("Sampler", out, (len(logits),), "int32")
         self._cpu.sample(logits, _whole("Sampler", "step", step, len(logits)), found)
@@ -263,4 +278,5 @@ OP = Op(
     bytes=_bytes,
     flops=_flops,
     error=_error,
+    backends=("cpu", "cuda"),
 )
