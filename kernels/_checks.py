@@ -94,21 +94,42 @@ def _explain(op: str, name: str, value: Any, dtypes: Sequence[str], shape: Shape
     if value.shape and value.shape[0] < least:
         raise ValueError(f"{wanted}, of at least {least} {shape[0]}; {given}: there is nothing to compute")
     if not value.flags.c_contiguous or not value.flags.aligned:
-        raise ValueError(f"{wanted}; {given} with strides {value.strides}: pass np.ascontiguousarray({name})")
+        how = f"np.ascontiguousarray({name})" if value.flags.aligned else f"{name}.copy()"
+        where = f"with strides {value.strides}" if value.flags.aligned else "not aligned to its values"
+        raise ValueError(f"{wanted}; {given} {where}: pass {how}")
 
 
 def output(
-    op: str, out: Any, shape: tuple[int, ...], dtype: str = "float32", name: str = "out"
+    op: str,
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: str = "float32",
+    name: str = "out",
+    apart_from: Sequence[Any] = (),
 ) -> np.ndarray:
     """Return the caller's buffer after a check, or a new array for None.
 
+    Args:
+        op: the op that asks, for the error.
+        out: what was given.
+        shape: of the result.
+        dtype: of the result.
+        name: the argument's name.
+        apart_from: the inputs, None among them: they are read while the buffer is written to.
+
     Raises:
         TypeError: if it is no NumPy array, or of another dtype.
-        ValueError: if its shape differs, it is not C-contiguous, or read-only.
+        ValueError: if its shape differs, it is not C-contiguous, read-only, or shares memory with an input.
     """
     if out is None:
         return np.empty(shape, dtype)
     checked = host_array(op, name, out, (dtype,), shape)
     if not checked.flags.writeable:
         raise ValueError(f"{op}: {name} is read-only; give a buffer that may be written to")
+    for array in apart_from:
+        if isinstance(array, np.ndarray) and np.may_share_memory(array, checked):
+            raise ValueError(
+                f"{op}: {name} shares memory with an input ({describe(array)}), which is still read when "
+                f"{name} is written; give a buffer of its own"
+            )
     return checked

@@ -6,7 +6,7 @@
 // Threads   None: values. NaN stays NaN. Include it after cpu/target.hpp only.
 // Source    exp, tanh: Cody and Waite 1980 (range reduction, rational or polynomial core); coefficients by Moshier (Cephes).
 //           erf: Abramowitz and Stegun 1964, 7.1.26, absolute error 1.5e-7.
-// Checked   tests/kernels/test_mlp.py against float64, over the whole range, at every level.
+// Checked   tests/kernels/test_mlp_forward.py against float64, over the whole range, at every level.
 #pragma once
 
 #include "cpu/activation.hpp"

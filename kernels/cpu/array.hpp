@@ -4,7 +4,7 @@
 // Why       The buffer protocol costs 100 ns an array, py::array_t a copy when the type differs; a kernel of 5 us can have neither.
 //           The face has checked before and explains; here a wrong array only must not get through.
 // Threads   With the GIL held. The view lives as long as the array.
-// Checked   tests/kernels/test_crossing.py gives wrong types, ranks, layouts, read-only outputs.
+// Checked   tests/kernels/test_checks.py gives wrong types, ranks, layouts, byte orders, read-only outputs.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -56,16 +56,24 @@ struct ArrayView {
   std::size_t extent(int axis) const { return static_cast<std::size_t>(shape[axis]); }
 };
 
+// What NumPy calls the type of an array's values; -1 for what is no array, or has the bytes of a value in another order.
+inline int type_number(PyObject* object) {
+  if (!py::detail::npy_api::get().PyArray_Check_(object)) return -1;
+  const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
+  return type->byteorder == '=' || type->byteorder == '|' ? type->type_num : -1;
+}
+
+inline int type_number(py::handle object) { return type_number(object.ptr()); }
+
 template <class T>
 ArrayView<T> read_array(PyObject* object, int rank) {
   using Plain = std::remove_const_t<T>;
   static_assert(kTypeNumber<Plain> >= 0);
   constexpr int kReadable = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   constexpr int kWanted = std::is_const_v<T> ? kReadable : kReadable | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-  auto& api = py::detail::npy_api::get();
-  if (!api.PyArray_Check_(object)) throw py::type_error("a kernel takes NumPy arrays");
+  const int type = type_number(object);
+  if (type < 0) throw py::type_error("a kernel takes NumPy arrays of this machine's byte order");
   const auto* array = py::detail::array_proxy(object);
-  const int type = py::detail::array_descriptor_proxy(array->descr)->type_num;
   // long and long long are two names of one type here.
   const bool same =
       type == kTypeNumber<Plain> || (sizeof(Plain) == 8 && std::is_integral_v<Plain> && type == kTypeNumber<Plain> + 2);

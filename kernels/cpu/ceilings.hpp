@@ -4,7 +4,7 @@
 // Why       A kernel's share of the roofline says whether there is anything left to gain; a datasheet does not know this machine.
 // Threads   Any; measures the thread that calls.
 // Source    Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009.
-// Checked   tests/kernels/test_ceilings.py.
+// Checked   tests/kernels/test_isa.py.
 #pragma once
 
 #include <cstddef>

@@ -7,7 +7,7 @@
 //           reads each weight once for all its rows: the multiply-adds are the limit, not the loads.
 // Threads   None: the caller's memory only. Include it after cpu/target.hpp only.
 // Source    Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", sections 4 and 6.
-// Checked   tests/cpp/kernels/test_mlp.cpp, tests/kernels/test_mlp.py.
+// Checked   tests/cpp/kernels/test_mlp.cpp, tests/kernels/test_mlp_forward.py.
 #pragma once
 
 #include <cmath>

@@ -2,6 +2,7 @@
 //
 // What      `scratch<Tag>(bytes)`: at least so many bytes, aligned to 64, the same block for each call with this tag.
 // Why       No allocation on the way of a request after the first; a worker runs the same few ops again and again.
+//           A block above kKept goes with the next call that needs less than a quarter of it: one huge call does not stay.
 // Threads   Each thread has its own. A kernel does not call another one that uses the same tag.
 #pragma once
 
@@ -11,10 +12,12 @@
 
 namespace tailrace::kernels {
 
+inline constexpr std::size_t kKept = std::size_t{16} << 20;  // bytes that a thread may keep for good
+
 class ScratchBlock {
  public:
   std::byte* at_least(std::size_t bytes) {
-    if (bytes > capacity_) {
+    if (bytes > capacity_ || (capacity_ > kKept && bytes < capacity_ / 4)) {
       block_.reset();
       capacity_ = 0;
       const std::size_t grown = (bytes + bytes / 2 + 4095) & ~std::size_t{4095};

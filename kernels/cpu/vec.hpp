@@ -3,7 +3,7 @@
 // What      `F32` of `kLanes` floats: load, store (whole or the first n), fma, from float, half, bfloat16, int8.
 // Why       One body of a kernel for all levels. Operators are the compiler's own; what it has none for stands here.
 // Threads   None. Include it after cpu/target.hpp only: everything in it belongs to the level.
-// Checked   tests/cpp/kernels/test_vec.cpp at every level: what lies behind the n-th lane is neither read nor written.
+// Checked   tests/cpp/kernels: every op at every level, in buffers that end with the array, under the address sanitizer.
 #pragma once
 
 #ifndef TAILRACE_ISA

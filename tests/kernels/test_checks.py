@@ -33,7 +33,7 @@ ITEMS, BAGS = np.array([0, 3, 1]), np.array([0, 2, 3])
             r"C-contiguous; got float32 \[3, 4\] with strides .*ascontiguousarray",
         ),
         ((TABLE.astype(">f4"), ITEMS, BAGS), TypeError, r"got >f4 \[4, 3\]: pass table.astype"),
-        ((UNALIGNED, ITEMS, BAGS), ValueError, "np.ascontiguousarray"),
+        ((UNALIGNED, ITEMS, BAGS), ValueError, r"not aligned to its values: pass table.copy\(\)"),
         (([[1.0]], ITEMS, BAGS), TypeError, r"got list: pass np.asarray\(table"),
         ((TABLE, ITEMS.astype(np.int32), BAGS), TypeError, "indices must be int64"),
         ((TABLE, ITEMS, BAGS[:0]), ValueError, "of at least 1 bags"),
@@ -69,11 +69,20 @@ def test_a_read_only_buffer_is_refused() -> None:
         embedding_bag(TABLE, ITEMS, BAGS, out=out)
 
 
+def test_a_buffer_that_shares_memory_with_an_input_is_refused() -> None:
+    table = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"out shares memory with an input \(float32 \[2, 3\]\)"):
+        embedding_bag(table, ITEMS % 2, BAGS, out=table)
+
+
 def test_the_compiled_module_refuses_what_its_face_would_have_caught() -> None:
     out = np.empty((2, 3), np.float32)
-    for wrong in (ITEMS.astype(np.int32), ITEMS[None], ITEMS[::2], "text"):
+    for wrong in (ITEMS.astype(np.int32), ITEMS[None], ITEMS[::2], ITEMS.astype(">i8"), "text", None):
         with pytest.raises(TypeError):
             _cpu.embedding_bag(TABLE, wrong, BAGS, None, None, False, out)
+    for wrong in (TABLE.astype(">f4"), TABLE.astype(np.float64), None):
+        with pytest.raises(TypeError):
+            _cpu.embedding_bag(wrong, ITEMS, BAGS, None, None, False, out)
     with pytest.raises(TypeError):
         _cpu.embedding_bag(TABLE, ITEMS, BAGS, None, None, False, np.broadcast_to(np.float32(0), (2, 3)))
 

@@ -73,7 +73,12 @@ def embedding_bag(
         raise ValueError(
             f"{_NAME}: an int8 table needs scales, float32 [{table.shape[0]}]: what one step stands for"
         )
-    out = _checks.output(_NAME, out, (len(offsets) - 1, table.shape[1]))
+    out = _checks.output(
+        _NAME,
+        out,
+        (len(offsets) - 1, table.shape[1]),
+        apart_from=(table, indices, offsets, weights, scales),
+    )
     if chosen == "numpy":
         truth = reference.embedding_bag(table, indices, offsets, weights=weights, mode=mode, scales=scales)
         dispatch.reference_into(truth, out)

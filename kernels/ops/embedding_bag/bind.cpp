@@ -46,7 +46,7 @@ void run(void (*kernel)(const EmbeddingBagArgs<T>&), py::handle table, py::handl
 void embedding_bag_call(py::handle table, py::handle indices, py::handle offsets, py::handle weights, py::handle scales,
                         bool mean, py::handle out) {
   const EmbeddingBagKernels& kernels = embedding_bag();
-  const int type = py::detail::array_descriptor_proxy(py::detail::array_proxy(table.ptr())->descr)->type_num;
+  const int type = type_number(table);
   if (type == kTypeNumber<float>)
     run<float>(kernels.f32, table, indices, offsets, weights, scales, mean, out);
   else if (type == kTypeNumber<Half>)

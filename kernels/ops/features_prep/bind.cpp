@@ -19,10 +19,6 @@ inline constexpr double kNsPerValue = 0.2;      // one pass over values that lie
 inline constexpr double kNsPerCategory = 5;     // a lookup, and its share of zeros
 inline constexpr double kNsPerDistinctRow = 30;  // a hash and a probe
 
-int type_of(py::handle array) {
-  return py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr)->type_num;
-}
-
 class PrepOp final : public Bound {
  public:
   PrepOp(std::size_t columns, const LearntColumns& learnt, CategoryEncoder encoder)
@@ -96,8 +92,8 @@ py::object call_with(const RowsPrep& prep, py::handle data, py::handle categorie
 py::object call_prep(const PrepOp& op, py::handle data, py::handle categories, py::handle out) {
   if (!py::isinstance<py::array>(data)) return py::bool_(false);
   try {
-    return type_of(data) == kTypeNumber<float> ? call_with<float>(op.prep(), data, categories, out)
-                                               : call_with<double>(op.prep(), data, categories, out);
+    return type_number(data) == kTypeNumber<float> ? call_with<float>(op.prep(), data, categories, out)
+                                                   : call_with<double>(op.prep(), data, categories, out);
   } catch (const py::type_error&) {
     return py::bool_(false);
   }
@@ -115,7 +111,7 @@ void check_rows(void (*kernel)(const CheckRows<T>&), py::handle data, py::handle
 }
 
 RowBlock block_of(py::handle array) {
-  const int type = type_of(array);
+  const int type = type_number(array);
   if (type == kTypeNumber<float>) {
     const auto view = read_array<const float>(array, 2);
     return {view.data, view.extent(1), Cell::f32};
@@ -149,7 +145,7 @@ void bind_features_prep(py::module_& m) {
       "features_prep_check",
       [](py::handle data, py::handle low, py::handle high, bool nan_is_valid, py::handle valid) {
         const FeaturesPrepKernels& kernels = features_prep();
-        if (type_of(data) == kTypeNumber<float>)
+        if (type_number(data) == kTypeNumber<float>)
           check_rows<float>(kernels.check_f32, data, low, high, nan_is_valid, valid);
         else
           check_rows<double>(kernels.check_f64, data, low, high, nan_is_valid, valid);

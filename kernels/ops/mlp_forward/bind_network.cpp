@@ -44,8 +44,7 @@ const py::detail::PyArray_Proxy* floats(PyObject* object, std::size_t columns, i
   auto& api = py::detail::npy_api::get();
   if (Py_TYPE(object) != api.PyArray_Type_) return nullptr;
   const auto* array = py::detail::array_proxy(object);
-  const bool fits = array->nd == 2 && (array->flags & flags) == flags &&
-                    py::detail::array_descriptor_proxy(array->descr)->type_num == kTypeNumber<float> &&
+  const bool fits = array->nd == 2 && (array->flags & flags) == flags && type_number(object) == kTypeNumber<float> &&
                     static_cast<std::size_t>(array->dimensions[1]) == columns;
   return fits ? array : nullptr;
 }

@@ -7,7 +7,7 @@
 // Threads   None: the caller's memory only. Include it after cpu/target.hpp only.
 // Source    Weight-only groups: Frantar et al. 2022, "GPTQ", section 4; packing so that unpacking is shifts: Frantar et al. 2024,
 //           "MARLIN", section 3.
-// Checked   tests/cpp/kernels/test_mlp.cpp, tests/kernels/test_mlp.py.
+// Checked   tests/cpp/kernels/test_mlp.cpp, tests/kernels/test_mlp_forward.py.
 #pragma once
 
 #include "cpu/dense.hpp"

@@ -8,7 +8,7 @@
 // Threads   None: the caller's memory only. Include it after cpu/target.hpp only.
 // Source    Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference";
 //           rows by their own largest magnitude: Yao et al. 2022, "ZeroQuant", section 3.
-// Checked   tests/cpp/kernels/test_mlp.cpp and tests/kernels/test_mlp.py, against integer sums at every level.
+// Checked   tests/cpp/kernels/test_mlp.cpp and tests/kernels/test_mlp_forward.py, against integer sums at every level.
 #pragma once
 
 #include "cpu/dense.hpp"

@@ -25,10 +25,6 @@ const TopkFunctions<T>& functions(const TopkKernels& kernels) {
     return kernels.i8;
 }
 
-int type_of(py::handle array) {
-  return py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr)->type_num;
-}
-
 template <class T>
 TopkNan released(const TopkKernels& kernels, const TopkArgs<T>& arguments) {
   Released free(static_cast<double>(arguments.batch * arguments.count * arguments.dim) * kNsPerProduct);
@@ -56,7 +52,7 @@ void run(py::handle queries, py::handle keys, std::size_t k, bool cosine, py::ha
 
 void topk_call(py::handle queries, py::handle keys, std::size_t k, bool cosine, py::handle scales, py::handle scores,
                py::handle indices) {
-  const int type = type_of(keys);
+  const int type = type_number(keys);
   if (type == kTypeNumber<float>)
     run<float>(queries, keys, k, cosine, scales, scores, indices);
   else if (type == kTypeNumber<Half>)
@@ -80,7 +76,7 @@ Values<T> values_of(std::size_t n) {
 class Retriever : public Bound {
  public:
   Retriever(py::handle keys, py::handle scales, bool cosine, std::size_t k) : cosine_(cosine), k_(k) {
-    const int type = type_of(keys);
+    const int type = type_number(keys);
     if (type == kTypeNumber<float>)
       pack<float>(keys, scales);
     else if (type == kTypeNumber<Half>)
