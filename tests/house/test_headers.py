@@ -33,9 +33,9 @@ def untrue_checks(repo: Path, folder: Path) -> list[str]:
         f"{path.name}: {named}"
         for path in sorted(p for p in folder.rglob("*") if p.suffix in {".hpp", ".cuh"})
         for named in re.findall(
-            r"\btests/[\w/]+(?:\.\w+)?", path.read_text(encoding="utf-8").split("#pragma once")[0]
+            r"\btests/[\w/*]+(?:\.\w+)?", path.read_text(encoding="utf-8").split("#pragma once")[0]
         )
-        if not (repo / named).exists()
+        if not any(repo.glob(named))
     ]
 
 
