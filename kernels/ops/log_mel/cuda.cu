@@ -1,7 +1,7 @@
 // cuda.cu -- log_mel on the device in one launch: window, real transform, power, mel filters, logarithm
 // What:    log_mel: float32 [signals, samples] to [signals, mels, frames]; a block makes 2, 4 or 8 neighbouring frames.
-// Why:     cuFFT would need the frames spelt out in memory and leave complex spectra there: three passes and about ten times
-//          the bytes, a wheel of 300 MB, and nothing that a machine without a device could test. Here a frame stays in
+// Why:     cuFFT would need the frames spelt out in memory and leave complex spectra there: three passes, some eight
+//          times the bytes, one more wheel, and nothing that a machine without a device could test. Here a frame stays in
 //          shared memory from the samples to the logarithm. Two real frames are one complex signal; its transform comes
 //          apart by symmetry.
 // Source:  Stockham's order as in Govindaraju et al., "High performance discrete Fourier transforms on graphics processors",

@@ -1,10 +1,10 @@
 // cuda.cu -- sample_tokens on the device: one block a row, nothing is sorted
 // What:    sample_tokens: from float32 [rows, tokens] one index a row, of what temperature, top-k, top-p and min-p leave; -1 for a row
 //          with NaN, +inf or nothing but -inf.
-// Why:     what is kept is a prefix of the order "higher logit first, lower index first", so it is told by one pivot: a key,
-//          and how many of those that equal it. The pivot is found by radix selection: a histogram of counts and
+// Why:     what is kept is a prefix of the order "higher logit first, lower index first", so it is told by one cut: a key,
+//          and how many of those that equal it. The cut is found by radix selection: a histogram of counts and
 //          weights over bins of the distance from the row's highest, then three more over the bits of those in the bin that
-//          the pivot is in. The first digit is linear in the logit because the leading bits of floats are alike, and
+//          the cut is in. The first digit is linear in the logit because the leading bits of floats are alike, and
 //          threads that add to one bin wait for each other.
 //          Weights are the CPU's to the bit, whole numbers, 2^40 for the likeliest: no sum depends on the order of the threads,
 //          and the token is the one that the CPU draws.
@@ -80,7 +80,7 @@ __device__ u64 share(u64 total, u64 parts) {
 }
 
 // What a selection keeps: keys below `key`, and the first `equal` of those that are `key`.
-struct Pivot {
+struct Cut {
   u32 key;
   u32 equal;
   u64 equal_weight;  // of one of them
@@ -126,8 +126,8 @@ __device__ void find_bin(const Shared& s, int bins, bool by_weight, u64 target) 
   s.found[2] = weight_before;
 }
 
-// The pivot of the least prefix of the order that has `target` entries, or that weighs `target`.
-__device__ Pivot select(const Row& row, const Shared& s, bool by_weight, u64 target) {
+// The cut of the least prefix of the order that has `target` entries, or that weighs `target`.
+__device__ Cut select(const Row& row, const Shared& s, bool by_weight, u64 target) {
   const int thread = static_cast<int>(threadIdx.x);
   u32 first = 0, prefix = 0;
   u64 weight = 0, count_before = 0, weight_before = 0;
@@ -174,14 +174,14 @@ __device__ Pivot select(const Row& row, const Shared& s, bool by_weight, u64 tar
 
 // What is kept of the row, by entries in order of their index.
 struct Kept {
-  Pivot pivot;
+  Cut cut;
   float least;
 
-  __device__ bool before(float logit) const { return Row::key(logit) < pivot.key && logit >= least; }
-  __device__ bool equal(float logit) const { return Row::key(logit) == pivot.key && logit >= least; }
+  __device__ bool before(float logit) const { return Row::key(logit) < cut.key && logit >= least; }
+  __device__ bool equal(float logit) const { return Row::key(logit) == cut.key && logit >= least; }
 };
 
-// One warp: of `entries` stretches, each with its weight before the pivot (`weights`) and its equals (`counts`), the one in
+// One warp: of `entries` stretches, each with its weight before the cut (`weights`) and its equals (`counts`), the one in
 // which the running weight exceeds the target; with `random`, the target is that share of the whole weight. Of the equals only
 // the first `left` count. Into `found`: the stretch, what is left of the target, what is left of the equals.
 __device__ void find_stretch(const Shared& s, int entries, u64 each, u64 left, u64 target, bool draws) {
@@ -225,7 +225,7 @@ __device__ int draw(const Row& row, const Shared& s, const Kept& kept, u64 rando
     s.weights[i] = 0;
   }
   __syncthreads();
-  u64 target = random, left = kept.pivot.equal;
+  u64 target = random, left = kept.cut.equal;
   int begin = 0, end = row.count;
   for (int level = 0; level < 3; ++level) {
     const int each = level == 0 ? width : level == 1 ? 32 : 1, entries = (end - begin + each - 1) / each;
@@ -250,7 +250,7 @@ __device__ int draw(const Row& row, const Shared& s, const Kept& kept, u64 rando
       }
     }
     __syncthreads();
-    if (thread < 32) find_stretch(s, entries, kept.pivot.equal_weight, left, target, level == 0);
+    if (thread < 32) find_stretch(s, entries, kept.cut.equal_weight, left, target, level == 0);
     __syncthreads();
     begin += static_cast<int>(s.found[0]) * each;
     end = end - begin < each ? end : begin + each;
@@ -314,10 +314,10 @@ extern "C" __global__ void __launch_bounds__(1024)
     const float least = static_cast<float>(exact);
     kept.least = static_cast<double>(least) < exact ? next_above(least) : least;
   }
-  if (ask.top_k > 0 && ask.top_k < static_cast<u32>(count)) kept.pivot = select(row, s, false, ask.top_k);
+  if (ask.top_k > 0 && ask.top_k < static_cast<u32>(count)) kept.cut = select(row, s, false, ask.top_k);
   if (ask.parts < 1ull << 53) {
-    const u64 whole = kept.pivot.weight > 0 ? kept.pivot.weight : sum_of_weights(row, s);
-    kept.pivot = select(row, s, true, share(whole, ask.parts));
+    const u64 whole = kept.cut.weight > 0 ? kept.cut.weight : sum_of_weights(row, s);
+    kept.cut = select(row, s, true, share(whole, ask.parts));
   }
   const int token = draw(row, s, kept, philox(ask.seed, ask.step, blockIdx.x));
   if (thread == 0) tokens[blockIdx.x] = token;

@@ -87,9 +87,8 @@ def test_two_million_tokens_are_drawn_from_by_wider_stretches(
 ) -> None:
     logits = np.full((1, 2**21 + 5), -np.inf, np.float32)
     logits[0, [7, 2**20 + 1100, 2**21 + 3]] = 0
-    found = {int(sample_tokens(logits, seed=seed, backend="cuda")[0]) for seed in range(4)}
-    assert found == {int(sample_tokens(logits, seed=seed)[0]) for seed in range(4)}
-    assert len(found) > 1
+    found = [int(sample_tokens(logits, seed=seed, backend="cuda")[0]) for seed in (1, 2)]
+    assert found == [int(sample_tokens(logits, seed=seed)[0]) for seed in (1, 2)] == [2**21 + 3, 2**20 + 1100]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_two_million_tokens_are_drawn_from_by_wider_stretches(
         ("__syncthreads();", "", 1),
         ("__syncthreads();", "", 2),
         ("0x9e3779b9u", "0x9e3779b8u", 0),
-        ("Row::key(logit) == pivot.key", "false", 0),
+        ("Row::key(logit) == cut.key", "false", 0),
         ("(target + each - 1) / each", "target / each", 0),
     ],
 )
