@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tailrace.kernels.costs import calibrate as calibrate
     from tailrace.kernels.dispatch import force_isa as force_isa
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
+    from tailrace.kernels.ops.conv2d_small import conv2d_small as conv2d_small
     from tailrace.kernels.ops.embedding_bag import embedding_bag as embedding_bag
     from tailrace.kernels.ops.features_prep import FeaturesPrep as FeaturesPrep
     from tailrace.kernels.ops.features_prep import distinct_rows as distinct_rows
@@ -55,6 +56,7 @@ _NAMES = {
     "distinct_rows": "ops.features_prep",
     "embedding_bag": "ops.embedding_bag",
     "features_prep": "ops.features_prep",
+    "conv2d_small": "ops.conv2d_small",
     "lora_bgmv": "ops.lora_bgmv",
     "Pca": "ops.pca_project",
     "fit_pca": "ops.pca_project",

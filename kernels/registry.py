@@ -23,6 +23,7 @@ OP_MODULES = (
     "features_prep",
     "pca_project",
     "lora_bgmv",
+    "conv2d_small",
 )
 
 

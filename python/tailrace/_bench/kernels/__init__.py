@@ -19,6 +19,7 @@ MODULES = (
     "pca_project",
     "compress",
     "lora_bgmv",
+    "conv2d_small",
 )
 
 
