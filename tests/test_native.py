@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {
     "unit": "tests/cpp/tailrace_unit",
+    "kernels": "tests/cpp/tailrace_kernels_unit",
     "stress": "tests/stress/tailrace_stress",
     "proof": "tests/stress/tailrace_proof",
     "model": "tests/model/tailrace_model",
