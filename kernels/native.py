@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,13 +46,19 @@ def native_op(
         fields: name, dtype and shape of each field, inputs first, in the order that the op reads them.
 
     Raises:
-        ValueError: if batch is below 1.
+        ValueError: if batch is below 1, or the record would be larger than a dtype can be.
         RuntimeError: if 256 of them are live.
     """
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(f"{name}: batch must be a whole number of rows, at least 1; got {batch!r}")
     plain = [(field, dtype, shape) if shape else (field, dtype) for field, dtype, shape in fields]
-    payload = np.dtype(plain, align=True)
+    try:
+        payload = np.dtype(plain, align=True)
+    except ValueError:
+        size = sum(np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in fields)
+        raise ValueError(
+            f"{name}: a record of {batch} rows would have {size} bytes; it may have 2 GiB: take fewer rows"
+        ) from None
     assert payload.fields is not None
     offsets = [int(payload.fields[field][1]) for field, _, _ in fields]
     return NativeOp(name, _cpu.native_slot(bound, batch, offsets), payload)

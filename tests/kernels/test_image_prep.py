@@ -149,12 +149,22 @@ IMAGE = np.zeros((4, 6, 3), np.uint8)
         ((IMAGE[..., :2].copy(), (2, 2)), {}, ValueError, r"\[height, width, 3\].*; got uint8 \[4, 6, 2\]"),
         ((IMAGE[:, ::-1], (2, 2)), {}, ValueError, "np.ascontiguousarray"),
         ((IMAGE[None, :, :0].copy(), (2, 2)), {}, ValueError, r"must have pixels; got uint8 \[1, 4, 0, 3\]"),
+        (
+            (np.zeros((1, (1 << 20) + 1, 3), np.uint8), (2, 2)),
+            {},
+            ValueError,
+            "may have 1048576 pixels a side",
+        ),
         ((IMAGE[None][:0], (2, 2)), {}, ValueError, "of at least 1 n.*nothing to compute"),
         ((IMAGE.tolist(), (2, 2)), {}, TypeError, "got list"),
         ((IMAGE, 224), {}, ValueError, r"size must be \(height, width\) in pixels; got 224"),
         ((IMAGE, (2.5, 2)), {}, ValueError, r"size must be \(height, width\)"),
-        ((IMAGE, (0, 2)), {}, ValueError, r"each from 1 to 32768; got \(0, 2\)"),
+        ((IMAGE, (0, 2)), {}, ValueError, r"each from 1 to 1048576; got \(0, 2\)"),
         ((IMAGE, (2, 2)), {"std": 0.0}, ValueError, "std must not be 0"),
+        ((IMAGE, (2, 2)), {"std": 1e-320}, ValueError, "std must not be 0 or near it"),
+        ((IMAGE, (2, 2)), {"mean": None}, ValueError, "mean must be one finite number or 3"),
+        ((IMAGE, (2, 2)), {"mean": "abc"}, ValueError, "mean must be one finite number or 3.*got 'abc'"),
+        ((IMAGE, (2, 2)), {"std": ([1], [2, 3])}, ValueError, "std must be one finite number or 3"),
         ((IMAGE, (2, 2)), {"mean": (0.1, 0.2)}, ValueError, "mean must be one finite number or 3"),
         ((IMAGE, (2, 2)), {"mean": np.nan}, ValueError, "mean must be one finite number"),
         ((IMAGE, (2, 2)), {"grey": True, "std": (1, 1, 1)}, ValueError, "std must be one finite number or 1"),
@@ -175,5 +185,7 @@ def test_a_bound_op_refuses_images_of_another_size_than_it_was_made_for() -> Non
         ImagePrep((0, 3), (2, 2))
     with pytest.raises(ValueError, match="batch must be a whole number"):
         prep.native(0)
+    with pytest.raises(ValueError, match=r"a record of 2 rows would have \d+ bytes"):
+        ImagePrep((32768, 32768), (2, 2)).native(2)
     with pytest.raises(ValueError, match="other sizes than the op was bound to"):
         prep._run(np.zeros((1, 48, 64, 3), np.uint8), np.empty((1, 3, 24, 25), np.float32))

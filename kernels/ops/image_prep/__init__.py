@@ -16,7 +16,7 @@ from tailrace.kernels.registry import Op
 __all__ = ["OP", "ImagePrep", "image_prep"]
 
 _NAME = "image_prep"
-_MOST = 32768  # pixels of a side
+_MOST = 1 << 20  # pixels of a side
 Levels = float | Sequence[float]
 Triple = tuple[float, float, float]
 
@@ -128,7 +128,7 @@ class ImagePrep:
         self._how = (bool(grey), bool(antialias), *_constants(mean, std, bool(grey)))
         self._run = _bound(self.source, self.size, *self._how)
 
-    def __call__(self, images: Any, out: Any = None) -> Any:
+    def __call__(self, images: Any, *, out: Any = None) -> Any:
         """Return float32 [n, channels, height, width] for uint8 [n, height, width, 3]; n may be absent.
 
         Images on a device are prepared there.
@@ -163,6 +163,8 @@ def _checked(images: Any, shape: tuple[int | str, ...]) -> np.ndarray:
     checked = _checks.host_array(_NAME, "images", images, ("uint8",), shape, least=1)
     if 0 in checked.shape:
         raise ValueError(f"{_NAME}: images must have pixels; got {_checks.describe(checked)}")
+    if max(checked.shape[-3:]) > _MOST:
+        raise ValueError(f"{_NAME}: images may have {_MOST} pixels a side; got {_checks.describe(checked)}")
     return checked
 
 
@@ -180,15 +182,27 @@ def _size(size: Any, name: str = "size") -> tuple[int, int]:
 
 
 def _constants(mean: Levels, std: Levels, grey: bool) -> tuple[Triple, Triple]:
-    plain = (value if isinstance(value, float | int | tuple) else tuple(value) for value in (mean, std))
-    return _checked_constants(*plain, bool(grey))
+    means, stds = (v if type(v) is float else _numbers(n, v, grey) for n, v in (("mean", mean), ("std", std)))
+    return _checked_constants(means, stds, bool(grey))
+
+
+def _numbers(name: str, value: Any, grey: bool) -> tuple[float, ...]:
+    try:
+        return tuple(np.asarray(value, np.float64).ravel().tolist())
+    except (TypeError, ValueError):
+        raise _wrong_constants(name, value, grey) from None
+
+
+def _wrong_constants(name: str, value: Any, grey: bool) -> ValueError:
+    count = 1 if grey else 3
+    return ValueError(f"{_NAME}: {name} must be one finite number or {count}, one per channel; got {value!r}")
 
 
 @functools.lru_cache(maxsize=64)
 def _checked_constants(mean: Levels, std: Levels, grey: bool) -> tuple[Triple, Triple]:
     means, stds = _per_channel("mean", mean, grey), _per_channel("std", std, grey)
-    if 0.0 in stds:
-        raise ValueError(f"{_NAME}: std must not be 0; got {std!r}")
+    if not all(abs(s) >= 1e-30 and abs(m) <= 1e30 * abs(s) for m, s in zip(means, stds, strict=True)):
+        raise ValueError(f"{_NAME}: std must not be 0 or near it, also beside mean; got {std!r}")
     return means, stds
 
 
@@ -196,9 +210,7 @@ def _per_channel(name: str, value: Levels, grey: bool) -> Triple:
     channels = 1 if grey else 3
     found = np.asarray(value, np.float64).ravel()
     if found.size not in (1, channels) or not np.isfinite(found).all():
-        raise ValueError(
-            f"{_NAME}: {name} must be one finite number or {channels}, one per channel; got {value!r}"
-        )
+        raise _wrong_constants(name, value, grey)
     first, second, third = (float(v) for v in np.broadcast_to(found, (3,)))
     return first, second, third
 

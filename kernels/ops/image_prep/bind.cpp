@@ -29,8 +29,12 @@ class BoundImagePrep final : public Bound {
   explicit BoundImagePrep(std::shared_ptr<const ImagePlan> plan) : plan_(std::move(plan)) {}
 
   bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
-    run_images(*plan_, reinterpret_cast<const std::uint8_t*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch);
-    return true;
+    try {
+      run_images(*plan_, reinterpret_cast<const std::uint8_t*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch);
+      return true;
+    } catch (...) {  // no memory for the scratch of this thread
+      return false;
+    }
   }
 
  private:

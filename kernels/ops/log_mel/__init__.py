@@ -11,7 +11,7 @@ import numpy as np
 from tailrace.kernels import _checks, _cpu, device, dispatch
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.log_mel import reference
-from tailrace.kernels.ops.log_mel.settings import Settings, settings
+from tailrace.kernels.ops.log_mel.settings import Settings, settings, whole
 from tailrace.kernels.registry import Op
 
 __all__ = ["OP", "LogMel", "log_mel"]
@@ -40,7 +40,8 @@ def log_mel(
     """Return log10 of the power in mel bands, frame by frame.
 
     A frame is windowed (periodic Hann), transformed, squared and summed by triangular filters; then the
-    logarithm is taken of what is at least `floor`. A NaN among the samples makes NaN of its frames.
+    logarithm is taken of what is at least `floor`. A NaN among the samples makes NaN of its frames, one
+    above 1e16 infinity. Bands that are a ten-millionth of the loudest, or less, show the rounding of float32.
 
     Args:
         x: float32 [samples], or [n, samples]. Samples of 16 bits: pass x.astype(np.float32) / 32768.
@@ -90,9 +91,9 @@ def log_mel(
     if chosen == "numpy":
         dispatch.reference_into(
             reference.log_mel(
-                x, sample_rate=sample_rate, window_ms=window_ms, hop_ms=hop_ms, n_mels=n_mels,
-                n_fft=wanted.n_fft, f_min=f_min, f_max=f_max, mel=mel, norm=norm, center=center,
-                pad_mode=pad_mode, floor=floor,
+                x, sample_rate=wanted.sample_rate, window_ms=float(window_ms), hop_ms=float(hop_ms),
+                n_mels=wanted.n_mels, n_fft=wanted.n_fft, f_min=wanted.f_min, f_max=wanted.f_max, mel=mel,
+                norm=norm, center=center, pad_mode=pad_mode, floor=wanted.floor,
             ),
             out,
         )  # fmt: skip
@@ -135,7 +136,7 @@ class LogMel:
         )  # fmt: skip
         self._run = _bound(self.settings)
 
-    def __call__(self, x: Any, out: Any = None) -> Any:
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
         """Return float32 [n_mels, frames] for float32 [samples], or [n, n_mels, frames] for [n, samples].
 
         Signals on a device are transformed there.
@@ -151,12 +152,13 @@ class LogMel:
         """Return how many frames a signal of so many samples gives.
 
         Raises:
-            ValueError: if it is too short for one.
+            TypeError, ValueError: if it is no whole number, or too short for one frame.
         """
-        return _frames(self.settings, self._run, samples)
+        return _frames(self.settings, self._run, whole("samples", samples))
 
     def native(self, batch: int = 1, *, samples: int) -> NativeOp:
         """Return what tr.native_step takes: its record has the fields `x` and `out` of `batch` signals."""
+        samples = whole("samples", samples)
         shape = (batch, self.settings.n_mels, self.frames(samples))
         fields = [("x", "float32", (batch, samples)), ("out", "float32", shape)]
         return native_op(_NAME, self._run._bound(samples), batch, fields)
@@ -204,7 +206,7 @@ def _into(run: _cpu.LogMel, x: np.ndarray, out: np.ndarray) -> None:
 
 
 def _frames(wanted: Settings, run: _cpu.LogMel, samples: int) -> int:
-    frames = run.frames(samples)
+    frames = run.frames(samples) if 0 < samples < 1 << 48 else 0
     if frames == 0:
         least, remedy = wanted.n_fft, "pass center=True or a longer signal"
         if wanted.center:

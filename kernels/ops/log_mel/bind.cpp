@@ -28,9 +28,13 @@ class BoundLogMel final : public Bound {
       : plan_(std::move(plan)), samples_(samples) {}
 
   bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
-    run_signals(*plan_, reinterpret_cast<const float*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch,
-                samples_);
-    return true;
+    try {
+      run_signals(*plan_, reinterpret_cast<const float*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch,
+                  samples_);
+      return true;
+    } catch (...) {  // no memory for the scratch of this thread
+      return false;
+    }
   }
 
  private:

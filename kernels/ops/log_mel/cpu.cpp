@@ -40,7 +40,7 @@ void filters(const LogMelTask& t, const Lanes* z, float* out, std::size_t lanes)
     const std::size_t bins = t.filter_begin[m + 1] - t.filter_begin[m];
     Lanes sum{};
     for (std::size_t k = 0; k < bins; ++k) sum += z[row[k]] * weight[k];
-    sum = sum < all(t.floor) ? all(t.floor) : sum;
+    sum = sum < splat(t.floor) ? splat(t.floor) : sum;
     const Lanes result = log10_of(sum);
     std::memcpy(out + m * t.frames, &result, lanes * sizeof(float));
   }

@@ -1,6 +1,6 @@
 // lanes.hpp -- registers of log_mel, in which each lane is a frame: `Lanes`, the way in, and a logarithm.
 //
-// What      `Lanes` (16, 8 or 4 floats); `load_frames` reads and windows as many frames and turns them, a row per sample; `log10_of`.
+// What      `Lanes`, the level's vector of floats; `load_frames` reads and windows as many frames and turns them, a row per sample; `log10_of`.
 // Why       The compiler's vector types give each level its code from one text; only the turning needs the level's own shuffles.
 // Threads   None. Included by cpu.cpp alone, behind cpu/target.hpp.
 // Source    log: Cephes, single precision (Moshier, 1992): the mantissa in [sqrt(1/2), sqrt(2)), a polynomial of degree 8.
@@ -11,23 +11,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cpu/vec.hpp"
 #include "ops/log_mel/cpu.hpp"
 
 namespace tailrace::kernels::TAILRACE_ISA {
 namespace {
 
-#if TAILRACE_ISA_LEVEL >= 2
-constexpr std::size_t kLanes = 16;
-#elif TAILRACE_ISA_LEVEL == 1
-constexpr std::size_t kLanes = 8;
-#else
-constexpr std::size_t kLanes = 4;
-#endif
-
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+using Lanes = F32;
 typedef std::int32_t Bits __attribute__((vector_size(kLanes * sizeof(float))));
-
-inline Lanes all(float value) { return Lanes{} + value; }
 
 inline Bits bits_of(Lanes x) {
   Bits bits;
@@ -49,7 +40,7 @@ inline Lanes log10_of(Lanes x) {
   const Lanes f = from_bits((over & 0x007fffff) + 0x3f3504f3) - 1.0f;
   const Lanes e = __builtin_convertvector(exponent, Lanes);
   const Lanes z = f * f;
-  Lanes p = all(7.0376836292e-2f);
+  Lanes p = splat(7.0376836292e-2f);
   p = p * f + -1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
   p = p * f + -1.2420140846e-1f;
@@ -60,7 +51,7 @@ inline Lanes log10_of(Lanes x) {
   p = p * f + 3.3333331174e-1f;
   const Lanes natural = f + (p * f * z - 0.5f * z);
   const Lanes result = natural * 0.43429448190325182f + e * 0.30102999566398120f;
-  return x <= all(3.4028234663852886e38f) ? result : x;
+  return x <= splat(3.4028234663852886e38f) ? result : x;
 }
 
 #if TAILRACE_ISA_LEVEL >= 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tailrace.kernels.ops.log_mel import filters
 
-__all__ = ["Settings", "settings", "transform_length"]
+__all__ = ["Settings", "settings", "transform_length", "whole"]
 
 _NAME = "log_mel"
 _LONGEST = 65536  # samples of a transform
@@ -71,7 +74,6 @@ def _smooth(length: int) -> bool:
     return length == 1
 
 
-@functools.lru_cache(maxsize=64)
 def settings(
     *,
     sample_rate: float,
@@ -90,11 +92,42 @@ def settings(
     """Check the arguments of log_mel and decide those that were left open.
 
     Raises:
-        ValueError: for one that makes no sense; the message says what is wanted.
+        TypeError, ValueError: for one that makes no sense; the message says what is wanted.
     """
+    return _decided(
+        _number("sample_rate", sample_rate),
+        _number("window_ms", window_ms),
+        _number("hop_ms", hop_ms),
+        whole("n_mels", n_mels),
+        None if n_fft is None else whole("n_fft", n_fft),
+        _number("f_min", f_min),
+        None if f_max is None else _number("f_max", f_max),
+        _one_of("mel", mel, ("slaney", "htk")),
+        None if norm is None else _one_of("norm", norm, ("slaney", None)),
+        bool(center),
+        _one_of("pad_mode", pad_mode, ("reflect", "constant")),
+        _number("floor", floor),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _decided(
+    sample_rate: float,
+    window_ms: float,
+    hop_ms: float,
+    n_mels: int,
+    n_fft: int | None,
+    f_min: float,
+    f_max: float | None,
+    mel: str,
+    norm: str | None,
+    center: bool,
+    pad_mode: str,
+    floor: float,
+) -> Settings:
     for name, value in (("sample_rate", sample_rate), ("window_ms", window_ms), ("hop_ms", hop_ms)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{_NAME}: {name} must be above 0; got {value!r}")
+        if not 0 < value <= 1e9:
+            raise ValueError(f"{_NAME}: {name} must be above 0, and 1e9 at most; got {value!r}")
     length, hop = round(sample_rate * window_ms / 1000), round(sample_rate * hop_ms / 1000)
     if length < 4 or hop < 1 or length > _LONGEST or hop > _LONGEST:
         raise ValueError(
@@ -108,27 +141,42 @@ def settings(
             f"{_NAME}: n_fft must be even, from {length} (the window) to {_LONGEST}, with no prime factors"
             f" but 2, 3 and 5; got {n_fft}: pass n_fft={better}"
         )
-    if isinstance(n_mels, bool) or not isinstance(n_mels, int) or not 1 <= n_mels <= 4096:
-        raise ValueError(f"{_NAME}: n_mels must be a whole number from 1 to 4096; got {n_mels!r}")
+    if not 1 <= n_mels <= 4096:
+        raise ValueError(f"{_NAME}: n_mels must be from 1 to 4096; got {n_mels!r}")
     top = sample_rate / 2 if f_max is None else f_max
     if not 0 <= f_min < top <= sample_rate / 2:
         raise ValueError(
             f"{_NAME}: 0 <= f_min < f_max <= {sample_rate / 2} Hz, half the sample rate, must hold;"
             f" got f_min={f_min}, f_max={top}"
         )
-    _one_of("mel", mel, ("slaney", "htk"))
-    _one_of("norm", norm, ("slaney", None))
-    _one_of("pad_mode", pad_mode, ("reflect", "constant"))
     if not (math.isfinite(floor) and floor >= 2e-38):
         raise ValueError(
             f"{_NAME}: floor must be at least 2e-38, a power whose logarithm is finite; got {floor!r}"
         )
     return Settings(
-        float(sample_rate), length, hop, transform, n_mels, float(f_min), float(top), mel, norm, bool(center),
-        pad_mode, float(floor),
-    )  # fmt: skip
+        sample_rate, length, hop, transform, n_mels, f_min, top, mel, norm, center, pad_mode, floor
+    )
 
 
-def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{_NAME}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+def whole(name: str, value: Any) -> int:
+    """Return an integer of any type as Python's own.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, bool | np.bool_):
+        with contextlib.suppress(TypeError):
+            return operator.index(value)
+    raise TypeError(f"{_NAME}: {name} must be a whole number; got {value!r}")
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool | np.complexfloating):
+        return float(value)
+    raise TypeError(f"{_NAME}: {name} must be a number; got {value!r}")
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str | None, ...]) -> str:
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise ValueError(f"{_NAME}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")

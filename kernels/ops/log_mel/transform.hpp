@@ -77,8 +77,8 @@ void split_transforms(const LogMelPass& pass, Lanes* z, std::size_t half) {
   for (std::size_t n = 0; n < step; ++n) {
     Complex turn[R - 1];
     for (int q = 0; q + 1 < R; ++q)
-      turn[q] = {all(pass.twiddles[2 * (n * (R - 1) + static_cast<std::size_t>(q))]),
-                 all(pass.twiddles[2 * (n * (R - 1) + static_cast<std::size_t>(q)) + 1])};
+      turn[q] = {splat(pass.twiddles[2 * (n * (R - 1) + static_cast<std::size_t>(q))]),
+                 splat(pass.twiddles[2 * (n * (R - 1) + static_cast<std::size_t>(q)) + 1])};
     for (std::size_t begin = n; begin < half; begin += pass.length) {
       Complex a[R];
       for (std::size_t j = 0; j < R; ++j) a[j] = {z[2 * (begin + step * j)], z[2 * (begin + step * j) + 1]};

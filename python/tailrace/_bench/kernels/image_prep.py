@@ -23,7 +23,7 @@ def works() -> list[Work]:
         out = np.empty((bound.channels, *_SIZE), np.float32)
 
         def bound_call(bound: ImagePrep = bound, out: np.ndarray = out) -> object:
-            return bound(image, out)
+            return bound(image, out=out)
 
         def function(grey: bool = grey, out: np.ndarray = out) -> object:
             return image_prep(image, _SIZE, grey=grey, mean=_MEAN, std=_STD, out=out)

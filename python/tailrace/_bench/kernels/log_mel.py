@@ -21,7 +21,7 @@ def works() -> list[Work]:
         out = np.empty((mels, bound.frames(rate)), np.float32)
 
         def bound_call(x: np.ndarray = x, bound: LogMel = bound, out: np.ndarray = out) -> object:
-            return bound(x, out)
+            return bound(x, out=out)
 
         def function(x: np.ndarray = x, rate: int = rate, mels: int = mels, out: np.ndarray = out) -> object:
             return log_mel(x, sample_rate=rate, n_mels=mels, out=out)
