@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tailrace.kernels.compress import Layer, Model, fine_tune, new_mlp, train
 from tailrace.kernels.compress._activations import ACTIVATIONS
-from tailrace.kernels.compress._gradients import gradients
+from tailrace.kernels.compress._gradients import Adam, gradients
 from tailrace.kernels.weights import quantize_int8
 
 
@@ -39,6 +39,15 @@ def test_gradients_are_those_of_finite_differences(loss, activation, rng):
             down = value()
             array[at] = before
             assert gradient[at] == pytest.approx((up - down) / 2e-5, rel=1e-3, abs=2e-6)
+
+
+def test_adam_moves_by_the_rate_against_gradients_that_stay_whatever_their_size():
+    weights = np.zeros(4, np.float32)
+    adam = Adam([weights], 0.01)
+    gradient = np.float32([1e-3, -1e-3, 5.0, -5.0])
+    for step in range(1, 4):
+        adam.step([gradient])
+        np.testing.assert_allclose(weights, -0.01 * step * np.sign(gradient), rtol=1e-3)
 
 
 def test_it_learns_what_no_single_layer_can(rng):

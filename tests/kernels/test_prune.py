@@ -24,8 +24,9 @@ def digits():
     order = np.random.default_rng(0).permutation(len(x))
     test, rest = order[:540], order[540:]
     net = new_mlp([64, 128, 128, 10], seed=0)
-    model = train(net, x[rest], y[rest], loss="cross_entropy", epochs=20, seed=0).model
-    return model, x[rest], y[rest], (x[test], y[test])
+    with pytest.importorskip("threadpoolctl").threadpool_limits(1):
+        model = train(net, x[rest], y[rest], loss="cross_entropy", epochs=20, seed=0).model
+        yield model, x[rest], y[rest], (x[test], y[test])
 
 
 def test_half_of_the_units_of_digits_go_at_little_cost_with_calibration_or_fine_tuning(digits):

@@ -20,18 +20,14 @@ def digits():
     datasets = pytest.importorskip("sklearn.datasets", reason="the digits come from scikit-learn")
     x, y = datasets.load_digits(return_X_y=True)
     x = (x / 16).astype(np.float32)
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits  # 25 times as long beside other work
     trained = []
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(x))
         test, rest = order[:540], order[540:]
-        model = train(
-            new_mlp([64, 256, 256, 10], seed=seed),
-            x[rest],
-            y[rest],
-            loss="cross_entropy",
-            epochs=20,
-            seed=seed,
-        ).model
+        net = new_mlp([64, 256, 256, 10], seed=seed)
+        with limits(1):
+            model = train(net, x[rest], y[rest], loss="cross_entropy", epochs=20, seed=seed).model
         trained.append((model, x[rest], y[rest], (x[test], y[test])))
     return trained
 
@@ -125,6 +121,27 @@ def test_as_many_rows_are_timed_as_the_caller_says(rng, monkeypatch):
         quantize(MODEL, "fp16", data=x, batch=batch)
         prune(MODEL, data=x, batch=batch)
         assert [len(inputs) for inputs in timed[-2:]] == [rows, rows]
+
+
+def test_the_speedup_is_the_least_time_of_the_original_by_that_of_the_result_in_turns(monkeypatch):
+    measure = importlib.import_module("tailrace.kernels.compress.measure")
+    now, order = [0.0], []
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+
+    def model(name, *durations):
+        times = iter(durations)
+
+        def call(inputs):
+            order.append(name)
+            now[0] += next(times)
+
+        return call
+
+    # Two calls to warm up and to see how many make a pass, then one in each of seven passes.
+    slow = model("slow", 9.0, 4.0, 8.0, 6.0, 5.0, 7.0, 6.0, 9.0, 8.0)
+    fast = model("fast", 9.0, 2.0, 2.5, 2.0, 3.0, 2.0, 9.0, 2.0, 2.0)
+    assert measure.speedup(slow, fast, None) == 2.5
+    assert order == ["slow"] * 2 + ["fast"] * 2 + ["slow", "fast"] * 7
 
 
 def test_without_data_nothing_is_measured_and_the_text_says_so():
