@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tailrace.kernels import _checks, _cpu, dispatch
+from tailrace.kernels import _checks, _cpu, device, dispatch
 from tailrace.kernels.native import NativeOp, native_op
 from tailrace.kernels.ops.topk_similarity import reference
 from tailrace.kernels.registry import Op
@@ -84,7 +84,8 @@ class Retriever:
     "float16" and "int8" take a half and a quarter of the memory: for few queries, of the time as well.
 
     Args:
-        keys: float32, float16 or int8 [count, dim]; changing them later changes nothing here.
+        keys: float32, float16 or int8 [count, dim]; changing them later changes nothing here. Keys on a
+            device stay there, are not copied or looked through for NaN, and take queries that lie there.
         k: how many each search returns, 1 to 1024 and at most count.
         metric: "dot" or "cosine".
         scales: float32 [count]: what one step of a key's values stands for; needed for int8 keys.
@@ -112,6 +113,11 @@ class Retriever:
     ) -> None:
         name = "Retriever"
         _metric(metric)
+        self.metric = metric
+        self._there: Any = None
+        if type(keys) is not np.ndarray and _checks.is_device_array(keys):
+            self._keep_there(keys, k, scales, store)
+            return
         keys, scales = _keys(name, keys, scales)
         wrong = np.flatnonzero(np.isnan(keys).any(axis=1)) if keys.dtype.kind == "f" else np.empty(0, int)
         if len(wrong):
@@ -119,18 +125,32 @@ class Retriever:
         if store is not None:
             keys, scales = _stored(keys, scales, store)
         self.k = _k(name, k, len(keys))
-        self.metric = metric
         self.shape = (len(keys), int(np.shape(keys)[1]))
         self.store = str(keys.dtype.name)
         self._cpu = _cpu.Retriever(keys, scales, metric == "cosine", self.k)
 
-    def __call__(self, queries: Any, *, out: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def _keep_there(self, keys: Any, k: Any, scales: Any, store: str | None) -> None:
+        device.require()
+        from tailrace.kernels.cuda import launcher
+        from tailrace.kernels.ops.topk_similarity import launch
+
+        if store is not None:
+            raise ValueError("Retriever: store converts keys of the host; convert those of a device there")
+        self._there = launch.Keys(launcher.Crossing("Retriever", keys), keys, scales, self.metric == "cosine")
+        self.shape = self._there.shape
+        self.k = _k("Retriever", k, self.shape[0])
+        self.store = str(self._there.keys.dtype.name)
+
+    def __call__(self, queries: Any, *, out: Any = None) -> tuple[Any, Any]:
         """Return the k highest scores of each query and their keys, as `topk_similarity` does.
 
         Args:
             queries: float32 [batch, dim].
             out: (float32 [batch, k], int64 [batch, k]), written to and returned.
         """
+        if self._there is not None:
+            found: tuple[Any, Any] = self._there.search_there(queries, self.k, out)
+            return found
         queries = _checks.host_array(
             "Retriever", "queries", queries, ("float32",), ("batch", self.shape[1]), least=1
         )
@@ -140,6 +160,8 @@ class Retriever:
 
     def native(self, batch: int) -> NativeOp:
         """Return what `tr.native_step` takes: a record of queries, scores, indices for `batch` rows."""
+        if self._there is not None:
+            raise ValueError("Retriever: a native step runs on the CPU, and the keys lie on a device")
         fields = [
             ("queries", "float32", (batch, self.shape[1])),
             ("scores", "float32", (batch, self.k)),

@@ -36,29 +36,58 @@ def run(
             keys, or more than 16,384 values in a key.
     """
     call = launcher.Crossing(_NAME, keys)
-    keys = call.take(keys, "keys", tuple(_KERNEL), ("count", "dim"), least=1)
-    count, dim = (int(extent) for extent in keys.shape)
-    queries = call.take(queries, "queries", ("float32",), ("batch", dim), least=1)
-    scales = call.take(scales, "scales", ("float32",), (count,))
-    if scales is None and keys.dtype.name == "int8":
-        raise ValueError(f"{_NAME}: int8 keys need scales, float32 [{count}]: what one step stands for")
-    if count > _MOST_KEYS or dim > _MOST_DIM:
-        raise ValueError(
-            f"{_NAME}: the device searches at most {_MOST_KEYS} keys of {_MOST_DIM} values; "
-            f"got {count} of {dim}: search them in parts"
-        )
-    k, batch = checked_k(count), len(queries)
-    outs = (None, None) if out is None else out
-    if not isinstance(outs, tuple) or len(outs) != 2:
-        raise TypeError(f"{_NAME}: out must be (float32 [{batch}, {k}], int64 [{batch}, {k}]); got {outs!r}")
-    scores = call.result(outs[0], (batch, k), name="out[0]")
-    indices = call.result(outs[1], (batch, k), "int64", name="out[1]")
-    of_queries = None
-    if cosine:
-        scales, of_queries = _multipliers(keys, scales), _multipliers(queries, None)
-    many = batch > 1 and dim <= _MOST_DIM_OF_MANY
-    _search(keys, queries, of_queries, scales, k, scores, indices, many)
-    return call.give(scores), call.give(indices)
+    return Keys(call, keys, scales, cosine).search(call, queries, checked_k, out)
+
+
+class Keys:
+    """Keys on the device, checked, with what each score is multiplied by.
+
+    Args:
+        call: the call that brings them; keys of the host are copied.
+        keys, scales, cosine: as the op has them.
+    """
+
+    def __init__(self, call: launcher.Crossing, keys: Any, scales: Any, cosine: bool) -> None:
+        self.keys = call.take(keys, "keys", tuple(_KERNEL), ("count", "dim"), least=1)
+        count, dim = (int(extent) for extent in self.keys.shape)
+        scales = call.take(scales, "scales", ("float32",), (count,))
+        if scales is None and self.keys.dtype.name == "int8":
+            raise ValueError(f"{_NAME}: int8 keys need scales, float32 [{count}]: what one step stands for")
+        if count > _MOST_KEYS or dim > _MOST_DIM:
+            raise ValueError(
+                f"{_NAME}: the device searches at most {_MOST_KEYS} keys of {_MOST_DIM} values; "
+                f"got {count} of {dim}: search them in parts"
+            )
+        self.shape = (count, dim)
+        self._cosine = cosine
+        self._multipliers = _multipliers(self.keys, scales) if cosine else scales
+
+    def search(
+        self, call: launcher.Crossing, queries: Any, checked_k: Callable[[int], int], out: Any
+    ) -> tuple[Any, Any]:
+        """Return the best keys of each query; arguments as for `run`."""
+        count, dim = self.shape
+        queries = call.take(queries, "queries", ("float32",), ("batch", dim), least=1)
+        k, batch = checked_k(count), len(queries)
+        outs = (None, None) if out is None else out
+        if not isinstance(outs, tuple) or len(outs) != 2:
+            shape = f"[{batch}, {k}]"
+            raise TypeError(f"{_NAME}: out must be (float32 {shape}, int64 {shape}); got {outs!r}")
+        scores = call.result(outs[0], (batch, k), name="out[0]")
+        indices = call.result(outs[1], (batch, k), "int64", name="out[1]")
+        of_queries = _multipliers(queries, None) if self._cosine else None
+        many = batch > 1 and dim <= _MOST_DIM_OF_MANY
+        _search(self.keys, queries, of_queries, self._multipliers, k, scores, indices, many)
+        return call.give(scores), call.give(indices)
+
+    def search_there(self, queries: Any, k: int, out: Any) -> tuple[Any, Any]:
+        """The same for queries that have to lie on the device."""
+        call = launcher.Crossing("Retriever", queries)
+        if not call.on_device:
+            raise ValueError(
+                "Retriever: its keys lie on the device and the queries on the host: pass cupy.asarray(...)"
+            )
+        return self.search(call, queries, lambda _: k, out)
 
 
 def _multipliers(rows: Any, scales: Any) -> Any:
