@@ -54,6 +54,7 @@ def sample_tokens(
 def kept_tokens(
     logits: Any, temperature: Any, top_k: Any, top_p: Any, min_p: Any, seed: Any, out: Any, /
 ) -> None: ...
+def token_weights(logits: Any, temperature: float, out: Any, /) -> None: ...
 
 class Sampler(metaclass=_Bound):
     def __init__(

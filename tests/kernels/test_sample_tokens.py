@@ -98,6 +98,33 @@ def test_the_draws_are_the_references(kind: str, isa: str, rng: np.random.Genera
             assert np.count_nonzero(found != truth) <= 1
 
 
+def weights_of(logits: np.ndarray, temperature: float) -> np.ndarray:
+    out = np.empty(len(logits), np.int64)
+    _cpu.token_weights(logits, temperature, out)
+    return out
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 1.0, 5.0])
+def test_weights_are_the_same_bits_at_every_level_and_near_the_truth(
+    temperature: float, rng: np.random.Generator
+) -> None:
+    logits = (-temperature * rng.uniform(0, 30, 300_000)).astype(np.float32)
+    logits[:1000] = np.linspace(0, -temperature, 1000)
+    logits[17], logits[-3:] = 0, (-np.inf, -3e38, -1e-30)
+    exponents = logits.astype(np.float64) / temperature
+    truth = np.exp(exponents) * 2.0**40
+    # 1e-7 of the polynomial, two roundings of its argument, the rounding to a whole number
+    allowed = truth * (1.2e-7 - 1.3e-7 * np.log2(np.e) * np.maximum(exponents, -50)) + 0.5001
+    of_level = []
+    for level in HERE:
+        with force_isa(level):
+            of_level.append(weights_of(logits, temperature))
+        assert (np.abs(of_level[-1] - truth) <= allowed).all()
+        np.testing.assert_array_equal(of_level[-1], of_level[0])
+    assert of_level[0][[17, -1]].tolist() == [2**40, 2**40]
+    assert of_level[0][[-3, -2]].tolist() == [0, 0]
+
+
 def test_equal_probabilities_are_kept_from_the_lower_index_on(isa: str) -> None:
     equal = np.zeros((1, 10), np.float32)
     for kept, limits in (

@@ -202,6 +202,8 @@ def _limits(name: str, temperature: Any, top_k: Any, top_p: Any, min_p: Any, row
 
 
 def _real(name: str, what: str, value: Any, rows: int, least: float, most: float, wanted: str) -> np.ndarray:
+    if type(value) in (float, int) and least <= value <= most and value != np.inf:
+        return np.array([value], np.float64)
     wrong = f"{name}: {what} must be {wanted}, one number or float64 [{rows}]; got {{}}"
     try:
         numbers = np.ascontiguousarray(value, np.float64).reshape(-1)

@@ -128,6 +128,13 @@ void kept_call(py::handle logits, py::handle temperature, py::handle top_k, py::
 void bind_sample_tokens(py::module_& m) {
   m.def("sample_tokens", &sample_call, "A token per row; arguments as checked by the op.");
   m.def("kept_tokens", &kept_call, "Which tokens of each row can be drawn; arguments as checked by the op.");
+  m.def(
+      "token_weights",
+      [](py::handle logits, double temperature, py::handle out) {
+        const auto row = read_array<const float>(logits, 1);
+        sample_tokens().weigh(row.data, row.extent(0), temperature, read_array<std::int64_t>(out, 1).data);
+      },
+      "The weights of a row of valid logits, of 2^40 for the likeliest; for tests.");
   py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init<std::size_t, py::handle, py::handle, py::handle, py::handle, py::handle>())
       .def("sample", &Sampler::sample)

@@ -37,6 +37,11 @@ struct Memory {
   std::uint64_t* partial;
 };
 
+// Within what a float can hold: the smallest logit of all stays below the highest, not beside it.
+float scale_of(double temperature) {
+  return static_cast<float>(std::clamp(1.4426950408889634 / temperature, 0x1p-126, 0x1p127));
+}
+
 struct Decided {
   BadLogits bad;
   Row row;
@@ -51,9 +56,7 @@ Decided decide(const SampleArgs& a, std::size_t r, Memory& memory) {
   if (highest == -std::numeric_limits<float>::infinity()) return {BadLogits::nothing, {}, {}};
   const double temperature = a.temperature[r];
   if (temperature == 0) return {BadLogits::none, {logits, a.tokens, highest, 0}, {}};
-  // Within what a float can hold: the smallest logit of all stays below the highest, not beside it.
-  const double scale = std::clamp(1.4426950408889634 / temperature, 0x1p-126, 0x1p127);
-  const Row row{logits, a.tokens, highest, static_cast<float>(scale)};
+  const Row row{logits, a.tokens, highest, scale_of(temperature)};
   const Limits limits{temperature, static_cast<std::uint64_t>(a.top_k[r]), a.top_p[r], a.min_p[r]};
   const Cut cut = find_cut(row, limits, memory.weights, *memory.histogram, memory.candidates);
   return {BadLogits::none, row, cut};
@@ -118,9 +121,16 @@ SampleResult kept(const SampleArgs& a, bool* out) {
   return {};
 }
 
+void weights_of(const float* logits, std::size_t tokens, double temperature, std::int64_t* out) {
+  const Memory memory(tokens);
+  const Row row{logits, tokens, look(logits, tokens).highest, scale_of(temperature)};
+  weigh<false, false>(row, memory.weights, nullptr, nullptr);
+  std::copy(memory.weights, memory.weights + tokens, out);
+}
+
 }  // namespace
 
-const SampleKernels sample_tokens{&sample, &kept};
+const SampleKernels sample_tokens{&sample, &kept, &weights_of};
 
 }  // namespace tailrace::kernels::TAILRACE_ISA
 

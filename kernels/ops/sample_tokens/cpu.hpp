@@ -1,6 +1,7 @@
 // cpu.hpp -- one token per row of logits, drawn from those that top-k, top-p and min-p keep, without sorting.
 //
-// What      `SampleKernels`: `sample` draws, `kept` marks the tokens that can be drawn; both say which row is invalid.
+// What      `SampleKernels`: `sample` draws, `kept` marks the tokens that can be drawn; both say which row is invalid. `weigh`
+//           gives the weights of one valid row, which every backend must have to the bit.
 // Why       Sorting 32,000 logits costs twenty times what reading them does, to find one boundary.
 // Threads   Any; writes `out` only, beside its thread's scratch.
 // Source    Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020 (top-p); Fan et al., 2018 (top-k);
@@ -48,6 +49,7 @@ struct SampleResult {
 struct SampleKernels {
   SampleResult (*sample)(const SampleArgs&, std::int32_t* out);  // [rows]
   SampleResult (*kept)(const SampleArgs&, bool* out);  // [rows, tokens]
+  void (*weigh)(const float* logits, std::size_t tokens, double temperature, std::int64_t* out);
 };
 
 TAILRACE_KERNELS_TABLE(SampleKernels, sample_tokens);

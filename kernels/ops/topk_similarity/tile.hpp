@@ -17,9 +17,9 @@
 namespace tailrace::kernels::TAILRACE_ISA {
 namespace {
 
-// Queries x keys that are scored side by side in registers: 8 x 32, 6 x 16, 2 x 16.
+// Queries x keys that are scored side by side in registers: 12 x 32, 6 x 16, 2 x 16.
 #if TAILRACE_ISA_LEVEL >= 2
-inline constexpr std::size_t kPanels = 2, kTile = 8;
+inline constexpr std::size_t kPanels = 2, kTile = 12;
 #elif TAILRACE_ISA_LEVEL == 1
 inline constexpr std::size_t kPanels = 1, kTile = 6;
 #else
@@ -123,8 +123,16 @@ void score_tile(std::size_t q, const T* panels, const float* queries, std::size_
 #if TAILRACE_ISA_LEVEL >= 2
     case 7:
       return score_tile<7>(panels, queries, query, group, pass);
-    default:
+    case 8:
       return score_tile<8>(panels, queries, query, group, pass);
+    case 9:
+      return score_tile<9>(panels, queries, query, group, pass);
+    case 10:
+      return score_tile<10>(panels, queries, query, group, pass);
+    case 11:
+      return score_tile<11>(panels, queries, query, group, pass);
+    default:
+      return score_tile<12>(panels, queries, query, group, pass);
 #endif
   }
 }
