@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,7 @@ def _mlp(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
             on, out = launcher.to_device(x), launcher.empty((rows, widths[-1]), "float32")
             yield DeviceWork(
                 f"mlp_forward {kind}, {'-'.join(map(str, widths))}, batch {rows}",
-                lambda on=on, there=there, out=out: kernels.mlp_forward(
-                    on, there, [None] * len(there), out=out
-                ),
+                partial(kernels.mlp_forward, on, there, [None] * len(there), out=out),
                 reference.mlp_forward(x[:_CHECKED_ROWS], weights, [None] * len(weights)),
                 OP.device_tolerance.get(kind, OP.tolerance[kind]),
                 OP.bytes(x=x, weights=weights),
@@ -117,7 +116,7 @@ def _grouped(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
         biases = [None] * len(weights)
         yield DeviceWork(
             f"mlp_forward_grouped {dtype}, {agents} agents",
-            lambda on=on, there=there: kernels.mlp_forward_grouped(on, there, [None] * len(there)),
+            partial(kernels.mlp_forward_grouped, on, there, [None] * len(there)),
             reference.mlp_forward_grouped(x[:_CHECKED_ROWS], [w[:_CHECKED_ROWS] for w in weights], biases),
             OP.tolerance[dtype],
             OP.bytes(x=x, weights=weights),
@@ -130,7 +129,7 @@ def _lora(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
     from tailrace.kernels.ops.lora_bgmv import OP, reference
 
     rows, hidden, rank = (5, 40, 4) if small else (512, 4096, 16)
-    case = {
+    case: dict[str, Any] = {
         "x": rng.standard_normal((rows, hidden), dtype=np.float32),
         "a": rng.standard_normal((rows, hidden, rank), dtype=np.float32).astype(np.float16),
         "b": rng.standard_normal((rows, rank, hidden), dtype=np.float32).astype(np.float16),
@@ -153,7 +152,7 @@ def _bags(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
     from tailrace.kernels.ops.embedding_bag import OP, reference
 
     bags, each, dim, rows = (9, 4, 16, 50) if small else (65536, 32, 64, 1_000_000)
-    case = {
+    case: dict[str, Any] = {
         "table": rng.standard_normal((rows, dim), dtype=np.float32).astype(np.float16),
         "indices": rng.integers(0, rows, bags * each),
         "offsets": np.arange(bags + 1, dtype=np.int64) * each,
@@ -176,7 +175,7 @@ def _pca(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
     from tailrace.kernels.ops.pca_project import OP, reference
 
     rows, features, count = (33, 20, 5) if small else (1_000_000, 64, 16)
-    case = {
+    case: dict[str, Any] = {
         "x": rng.standard_normal((rows, features), dtype=np.float32),
         "components": rng.standard_normal((count, features), dtype=np.float32),
         "mean": rng.standard_normal(features, dtype=np.float32),
@@ -193,6 +192,10 @@ def _pca(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
     )
 
 
+def _scores(queries: Any, keys: Any) -> Any:
+    return kernels.topk_similarity(queries, keys, 10)[0]
+
+
 def _topk(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
     from tailrace.kernels.ops.topk_similarity import OP, reference
 
@@ -205,7 +208,7 @@ def _topk(rng: np.random.Generator, small: bool) -> Iterator[DeviceWork]:
         case: dict[str, Any] = {"queries": queries, "keys": keys, "k": 10}
         yield DeviceWork(
             f"topk_similarity float16, 10 of {count} keys of {dim}, batch {rows}",
-            lambda on=on: kernels.topk_similarity(on, there, 10)[0],
+            partial(_scores, on, there),
             reference.topk_similarity(queries[:_CHECKED_ROWS], keys, 10)[0],
             1e-4,
             OP.bytes(**case),
