@@ -40,7 +40,7 @@ def conv2d_small(
         activation: "none" or "relu".
         max_pool: the result is the largest of each max_pool x max_pool window, without overlap; what is left
             over at the right and at the bottom is dropped. A NaN in a window may be lost.
-        backend: "auto", "cpu" or "numpy".
+        backend: "auto", "cpu", "cuda" or "numpy".
         out: float32 [batch, out channels, out height, out width] that is written to and returned.
 
     Returns:
@@ -70,6 +70,10 @@ def conv2d_small(
         if not isinstance(value, int) or not least <= value < 2**20:
             raise ValueError(f"{_NAME}: {name} must be a whole number of at least {least}; got {value!r}")
     chosen = dispatch.choose(_NAME, backend, x, weights, bias, out, offers=OP.backends)
+    if chosen == "cuda":
+        from tailrace.kernels.ops.conv2d_small import launch
+
+        return launch.run(x, weights, bias, stride, padding, activation == "relu", max_pool, out)
     x = _checks.host_array(_NAME, "x", x, ("float32",), ("batch", "channels", "height", "width"))
     wanted = ("out channels", x.shape[1], "kernel height", "kernel width")
     weights = _checks.host_array(_NAME, "weights", weights, ("float32",), wanted)
@@ -144,4 +148,5 @@ OP = Op(
     tolerance={"float32": 2e-6},
     bytes=_bytes,
     flops=_flops,
+    backends=("cpu", "cuda"),
 )
