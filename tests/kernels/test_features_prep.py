@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 import tailrace as tr
 from tailrace import kernels
-from tailrace.kernels import FeaturesPrep, distinct_rows, features_prep, valid_rows
+from tailrace.kernels import FeaturesPrep, _cpu, distinct_rows, features_prep, valid_rows
 from tailrace.kernels.ops.features_prep import reference
 
 CODES = np.zeros((3, 1), np.int64)
 SIZES = (1, 2, 5, 15, 16, 17, 31, 33, 63, 64, 65, 100)
+
+
+def hashed(data, **options):
+    return FeaturesPrep.fit(data, categories=CODES, encode="hash", **options)
+
+
+def changed(row, value):
+    learnt = np.array([[0.0], [-1], [1], [1], [1]])
+    learnt[row] = value
+    return FeaturesPrep(learnt)
 
 
 def table(rng, rows, columns, dtype=np.float32, missing=0.1):
@@ -188,12 +198,63 @@ def test_other_libraries_learn_the_same():
         (TypeError, "data must be float32 or float64", lambda d: FeaturesPrep.fit(d)([[1, 2]])),
         (ValueError, "encode must be", lambda d: FeaturesPrep.fit(d, categories=CODES, encode="label")),
         (ValueError, r"out must be float32 \[3, 2\]", lambda d: FeaturesPrep.fit(d)(d, out=d[:2])),
-        (ValueError, "spreads above 0", lambda d: FeaturesPrep(np.zeros((5, 2)))),
+        (ValueError, "valid_range must be", lambda d: valid_rows(d, valid_range=5)),
+        (ValueError, "valid_range must be", lambda d: valid_rows(d, valid_range=(1, 2, 3))),
+        (ValueError, "valid_range must be", lambda d: valid_rows(d, valid_range=([1, 2, 3], 5))),
+        (TypeError, r"out must be \(features, kept\)", lambda d: features_prep(d, out=d)),
+        (ValueError, "clip must be", lambda d: FeaturesPrep.fit(d, clip=5)),
+        (ValueError, "fill must be", lambda d: FeaturesPrep.fit(d, impute="constant", fill="x")),
+        (ValueError, "seed must be", lambda d: hashed(d, seed=1.5)),
+        (ValueError, "buckets must be", lambda d: hashed(d, buckets=10**30)),
+        (ValueError, "scale the column before", lambda d: FeaturesPrep.fit(d.astype("d") * 1e200)),
+        (ValueError, "column 0 has centre inf", lambda d: changed(3, np.inf)),
+        (ValueError, "spread 1e-320", lambda d: changed(4, 1e-320)),
+        (ValueError, "low <= high; column 0 has -1.0, -9.0", lambda d: changed(2, -9)),
+        (ValueError, "out", lambda d: FeaturesPrep.fit(d)(d[1:], out=d[:-1])),
+        (ValueError, "spread 0", lambda d: FeaturesPrep(np.zeros((5, 2)))),
     ],
 )  # fmt: skip
 def test_a_wrong_call_says_what_is_wanted(error, message, call):
     with pytest.raises(error, match=message):
         call(np.array([[1, 2], [3, 4], [5, 7]], np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_table_may_have_no_numbers(isa, dtype):
+    empty = np.zeros((3, 0), dtype)
+    assert FeaturesPrep.fit(empty)(empty).shape == (3, 0)
+    codes = np.array([[4], [7], [4]])
+    prep = FeaturesPrep.fit(empty, categories=codes)
+    assert prep(empty, codes).tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert features_prep(empty, categories=codes).kept.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("seed", [3, np.int64(3)])
+def test_a_seed_may_be_a_number_of_numpy(seed):
+    data = np.ones((3, 1), np.float32)
+    assert FeaturesPrep.fit(data, categories=CODES, encode="hash", seed=seed).encodings == (3,)
+
+
+def test_a_limit_is_as_the_data_has_it():
+    data = np.array([[0.1], [0.2]], np.float32)
+    assert valid_rows(data, valid_range=(0, 0.1)).tolist() == [True, False]
+    assert reference.valid_rows(data, True, (0, 0.1)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: _cpu.features_prep_check("x", "x", "x", True, "x"),
+        lambda: _cpu.features_prep_check(np.zeros((9, 2)), np.zeros(2), np.zeros(2), True, np.zeros(1, bool)),
+        lambda: _cpu.features_prep_check(np.zeros((9, 2)), np.zeros(1), np.zeros(2), True, np.zeros(9, bool)),
+        lambda: _cpu.features_prep_distinct(-1, None, np.zeros(2, np.int64)),
+        lambda: _cpu.features_prep_distinct(np.zeros((1, 2)), None, np.zeros(2, np.int64)),
+        lambda: _cpu.lora_bgmv(None, None, None, None, 1.0, False, None),
+    ],
+)
+def test_the_crossing_lets_nothing_through_that_does_not_fit(call):
+    with pytest.raises((TypeError, ValueError)):
+        call()
 
 
 def test_a_native_step_prepares_rows():

@@ -80,7 +80,7 @@ def conv2d_small(
     if bias is not None:
         bias = _checks.host_array(_NAME, "bias", bias, ("float32",), weights.shape[:1])
     shape = out_shape(x.shape, weights.shape, stride, padding, max_pool)
-    out = _checks.output(_NAME, out, shape)
+    out = _checks.output(_NAME, out, shape, apart_from=(x, weights, bias))
     if chosen == "numpy":
         truth = reference.conv2d_small(
             x, weights, bias, stride=stride, padding=padding, activation=activation, max_pool=max_pool

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tailrace.kernels import _checks, _cpu, dispatch
 from tailrace.kernels.ops.features_prep import reference
-from tailrace.kernels.ops.features_prep.prep import FeaturesPrep
+from tailrace.kernels.ops.features_prep.prep import FeaturesPrep, is_range
 from tailrace.kernels.registry import Op, relative_l2
 
 __all__ = ["OP", "FeaturesPrep", "PreparedRows", "distinct_rows", "features_prep", "valid_rows"]
@@ -35,7 +35,8 @@ def valid_rows(data: Any, *, nan_is_valid: bool = True, valid_range: tuple[Any, 
     Args:
         data: float32 or float64 [rows, columns].
         nan_is_valid: whether a missing value (NaN) may stand in a valid row; an infinite one never may.
-        valid_range: (low, high), numbers or [columns], inclusive: what lies outside is wrong.
+        valid_range: (low, high), numbers or [columns], inclusive, as the dtype of the data has them: what
+            lies outside is wrong.
 
     Returns:
         bool [rows].
@@ -51,10 +52,13 @@ def valid_rows(data: Any, *, nan_is_valid: bool = True, valid_range: tuple[Any, 
     data = _checks.host_array("valid_rows", "data", data, _DTYPES, ("rows", "columns"))
     most = float(np.finfo(data.dtype).max)
     limits = np.empty((2, data.shape[1]), data.dtype)
-    limits[0], limits[1] = (-most, most) if valid_range is None else valid_range
-    if not (limits[0] <= limits[1]).all():
-        raise ValueError(f"valid_rows: valid_range must have low <= high, and no NaN; got {valid_range!r}")
-    np.clip(limits, -most, most, out=limits)
+    if valid_range is not None and not is_range(valid_range, data.shape[1]):
+        raise ValueError(
+            f"valid_rows: valid_range must be (low, high) with low <= high, each a number or {data.shape[1]} "
+            f"of them, and no NaN; got {valid_range!r}"
+        )
+    low, high = (-most, most) if valid_range is None else valid_range
+    limits[0], limits[1] = np.clip(low, -most, most), np.clip(high, -most, most)
     valid = np.empty(len(data), np.bool_)
     _cpu.features_prep_check(data, limits[0], limits[1], nan_is_valid, valid)
     return valid
@@ -152,7 +156,7 @@ def features_prep(
             f"{_NAME}: invalid must be 'drop', 'keep' or 'error', and duplicates 'drop' or 'keep'; "
             f"got {invalid!r}, {duplicates!r}"
         )
-    chosen = dispatch.choose(_NAME, backend, data, categories, *(out or ()), offers=("cpu",))
+    chosen = dispatch.choose(_NAME, backend, data, categories, *_pair(out), offers=("cpu",))
     data = _checks.host_array(_NAME, "data", data, _DTYPES, ("rows", "columns"), least=1)
     if categories is not None:
         categories = _checks.host_array(_NAME, "categories", categories, ("int64",), (len(data), "columns"))
@@ -170,6 +174,8 @@ def features_prep(
     kept = np.arange(len(data))
     if invalid != "keep":
         valid = valid_rows(data, nan_is_valid=impute is not None, valid_range=valid_range)
+        if chosen == "numpy":
+            valid = reference.valid_rows(data, impute is not None, valid_range)
         kept = np.flatnonzero(valid)
         if invalid == "error" and len(kept) < len(data):
             row = int(np.argmin(valid))
@@ -180,10 +186,11 @@ def features_prep(
             raise ValueError(f"{_NAME}: every row has an invalid value: nothing is left to learn from")
     data, categories = _chosen(data, kept), _chosen(categories, kept)
     if duplicates == "drop":
-        first = distinct_rows(data, categories)
+        find = reference.distinct_rows if chosen == "numpy" else distinct_rows
+        first = find(data, categories)
         data, categories, kept = _chosen(data, first), _chosen(categories, first), kept[first]
     prep = FeaturesPrep.fit(data, categories=categories, **options)
-    features, rows = (None, None) if out is None else out
+    features, rows = _pair(out) or (None, None)
     features = _front(features, "out[0]", "float32", len(kept), prep.width)
     rows = _front(rows, "out[1]", "int64", len(kept))
     rows[...] = kept
@@ -195,6 +202,14 @@ def features_prep(
     else:
         prep(data, categories, out=features)
     return PreparedRows(features, rows)
+
+
+def _pair(out: Any) -> tuple[Any, ...]:
+    if out is None:
+        return ()
+    if not isinstance(out, tuple | list) or len(out) != 2:
+        raise TypeError(f"{_NAME}: out must be (features, kept), two arrays; got {_checks.describe(out)}")
+    return tuple(out)
 
 
 def _front(buffer: Any, name: str, dtype: str, rows: int, *rest: int) -> np.ndarray:

@@ -19,6 +19,16 @@ inline constexpr double kNsPerValue = 0.2;      // one pass over values that lie
 inline constexpr double kNsPerCategory = 5;     // a lookup, and its share of zeros
 inline constexpr double kNsPerDistinctRow = 30;  // a hash and a probe
 
+void must_fit(bool fits) {
+  if (!fits) throw py::value_error("the arrays do not fit together; the op checks that before");
+}
+
+// Whether a row that is written may still be read by another one. Rows that are prepared where they lie are read first.
+bool disturbs(const void* x, std::size_t x_bytes, const void* out, std::size_t out_bytes) {
+  const auto a = reinterpret_cast<std::uintptr_t>(x), b = reinterpret_cast<std::uintptr_t>(out);
+  return a < b + out_bytes && b < a + x_bytes && !(a == b && x_bytes == out_bytes);
+}
+
 class PrepOp final : public Bound {
  public:
   PrepOp(std::size_t columns, const LearntColumns& learnt, CategoryEncoder encoder)
@@ -41,6 +51,7 @@ class PrepOp final : public Bound {
 std::shared_ptr<PrepOp> make_prep(py::handle learnt, const std::vector<py::object>& encodings, std::size_t buckets,
                                   bool unknown_is_error) {
   const auto numbers = read_array<const double>(learnt, 2);
+  must_fit(numbers.extent(0) == 5);
   const std::size_t columns = numbers.extent(1);
   const double* p = numbers.data;
   CategoryEncoder encoder;
@@ -76,11 +87,15 @@ py::object call_with(const RowsPrep& prep, py::handle data, py::handle categorie
   const auto features = read_array<float>(out, 2);
   if (x.extent(1) != prep.columns() || features.extent(0) != x.extent(0) || features.extent(1) != prep.width())
     return py::bool_(false);
+  const std::size_t rows = x.extent(0), out_bytes = rows * prep.width() * sizeof(float);
+  if (disturbs(x.data, rows * prep.columns() * sizeof(T), features.data, out_bytes)) return py::bool_(false);
   const std::int64_t* values = nullptr;
   if (prep.categories() > 0) {
     const auto given = read_array<const std::int64_t>(categories, 2);
     if (given.extent(0) != x.extent(0) || given.extent(1) != prep.categories()) return py::bool_(false);
     values = given.data;
+    if (disturbs(values, rows * prep.categories() * sizeof(std::int64_t), features.data, out_bytes))
+      return py::bool_(false);
   } else if (!categories.is_none()) {
     return py::bool_(false);
   }
@@ -90,7 +105,6 @@ py::object call_with(const RowsPrep& prep, py::handle data, py::handle categorie
 }
 
 py::object call_prep(const PrepOp& op, py::handle data, py::handle categories, py::handle out) {
-  if (!py::isinstance<py::array>(data)) return py::bool_(false);
   try {
     return type_number(data) == kTypeNumber<float> ? call_with<float>(op.prep(), data, categories, out)
                                                    : call_with<double>(op.prep(), data, categories, out);
@@ -103,32 +117,37 @@ template <class T>
 void check_rows(void (*kernel)(const CheckRows<T>&), py::handle data, py::handle low, py::handle high,
                 bool nan_is_valid, py::handle valid) {
   const auto x = read_array<const T>(data, 2);
-  const CheckRows<T> arguments{x.data,      read_array<bool>(valid, 1).data,  x.extent(0),
-                               x.extent(1), read_array<const T>(low, 1).data, read_array<const T>(high, 1).data,
-                               nan_is_valid};
+  const auto flags = read_array<bool>(valid, 1);
+  const auto least = read_array<const T>(low, 1), most = read_array<const T>(high, 1);
+  must_fit(flags.extent(0) == x.extent(0) && least.extent(0) == x.extent(1) && most.extent(0) == x.extent(1));
+  const CheckRows<T> arguments{x.data, flags.data, x.extent(0), x.extent(1), least.data, most.data, nan_is_valid};
   Released free(static_cast<double>(x.extent(0) * x.extent(1)) * kNsPerValue);
   kernel(arguments);
 }
 
-RowBlock block_of(py::handle array) {
+RowBlock block_of(py::handle array, std::size_t rows) {
   const int type = type_number(array);
   if (type == kTypeNumber<float>) {
     const auto view = read_array<const float>(array, 2);
+    must_fit(view.extent(0) == rows);
     return {view.data, view.extent(1), Cell::f32};
   }
   if (type == kTypeNumber<double>) {
     const auto view = read_array<const double>(array, 2);
+    must_fit(view.extent(0) == rows);
     return {view.data, view.extent(1), Cell::f64};
   }
   const auto view = read_array<const std::int64_t>(array, 2);
+  must_fit(view.extent(0) == rows);
   return {view.data, view.extent(1), Cell::i64};
 }
 
 std::size_t distinct(py::handle data, py::handle categories, py::handle kept) {
   const auto places = read_array<std::int64_t>(kept, 1);
-  RowBlock blocks[2] = {block_of(data), {}};
-  if (!categories.is_none()) blocks[1] = block_of(categories);
   const std::size_t rows = places.extent(0);
+  must_fit(rows <= kMostDistinctRows);
+  RowBlock blocks[2] = {block_of(data, rows), {}};
+  if (!categories.is_none()) blocks[1] = block_of(categories, rows);
   Released free(static_cast<double>(rows) * kNsPerDistinctRow);
   return distinct_rows(blocks, categories.is_none() ? 1 : 2, rows, places.data);
 }

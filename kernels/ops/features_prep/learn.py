@@ -25,7 +25,8 @@ def _spread(values: np.ndarray, scale: str | None) -> tuple[float, float]:
         spread = float(values.max()) - centre
     else:
         centre = float(values.mean())
-        spread = float(values.std())
+        with np.errstate(over="ignore"):  # an infinite spread is refused by who knows the column
+            spread = float(values.std())
     # Below this, what is left is rounding, or beyond float32: the column is a constant.
     least = max(float(np.finfo(np.float32).tiny), 16 * float(np.finfo(np.float64).eps) * abs(centre))
     return centre, spread if spread > least else 1.0

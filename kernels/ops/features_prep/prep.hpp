@@ -91,6 +91,7 @@ class RowsPrep {
 
   // A wide row then is whole vectors of any level, and at least kNarrow long.
   static std::size_t repeats_for(std::size_t columns) {
+    if (columns == 0) return 1;  // a table of categories only
     const std::size_t whole = 16 / std::gcd(columns, std::size_t{16});
     return whole * ((kNarrow + whole * columns - 1) / (whole * columns));
   }

@@ -54,19 +54,16 @@ class FeaturesPrep:
             raise ValueError(f"{_NAME}: unknown must be 'zeros' or 'error'; got {unknown!r}")
         self.learnt = _checks.host_array(_NAME, "learnt", learnt, ("float64",), (5, "columns")).copy()
         self.learnt.flags.writeable = False
-        if not (self.learnt[4] > 0).all() or np.isnan(self.learnt[1:]).any():
-            raise ValueError(
-                f"{_NAME}: learnt must have spreads above 0, and NaN nowhere but in fill (row 0)"
-            )
+        _check_learnt(self.learnt)
         self.encodings: tuple[Any, ...] = tuple(
-            e % 2**64
-            if isinstance(e, int)
+            int(e) % 2**64
+            if isinstance(e, int | np.integer)
             else np.unique(_checks.host_array(_NAME, "encodings", e, ("int64",), ("values",)))
             for e in encodings
         )
         hashed = any(isinstance(e, int) for e in self.encodings)
-        if hashed and not (isinstance(buckets, int) and buckets >= 1):
-            raise ValueError(f"{_NAME}: buckets must be a whole number, at least 1; got {buckets!r}")
+        if hashed and not (isinstance(buckets, int) and 1 <= buckets < 2**31):
+            raise ValueError(f"{_NAME}: buckets must be a whole number from 1 to 2**31 - 1; got {buckets!r}")
         self.columns = self.learnt.shape[1]
         self.categories = len(self.encodings)
         self.width = self.columns + sum(len(e) for e in self.encodings if not isinstance(e, int))
@@ -119,11 +116,13 @@ class FeaturesPrep:
         if scale not in SCALE:
             raise ValueError(f"{_NAME}: scale must be one of {SCALE}; got {scale!r}")
         clip = _limits(clip, clip_quantiles, data.shape[1])
-        if np.isnan(fill).any() or np.shape(fill) not in ((), data.shape[1:]):
+        if not _numbers(fill, data.shape[1]):
             raise ValueError(
                 f"{_NAME}: fill must be a number, or {data.shape[1]} of them, and not NaN; got {fill!r}"
             )
         learnt = learn_columns(_NAME, data, impute, fill, clip, clip_quantiles, scale)
+        if not isinstance(seed, int | np.integer):
+            raise ValueError(f"{_NAME}: seed must be a whole number; got {seed!r}")
         encodings: list[Any] = []
         if categories is not None:
             categories = _checks.host_array(
@@ -136,7 +135,7 @@ class FeaturesPrep:
                     f"{_NAME}: encode must be 'one_hot' or 'hash', or {count} of them; got {encode!r}"
                 )
             encodings = [
-                (seed + c) % 2**64 if how == "hash" else np.unique(categories[:, c])
+                (int(seed) + c) % 2**64 if how == "hash" else np.unique(categories[:, c])
                 for c, how in enumerate(each)
             ]
         return cls(learnt, encodings, unknown=unknown, buckets=buckets)
@@ -147,7 +146,8 @@ class FeaturesPrep:
         Args:
             data: float32 or float64 [rows, columns], on the host or on a device.
             categories: int64 [rows, category columns]; needed where it was fitted with some.
-            out: float32 [rows, width] that is written to and returned.
+            out: float32 [rows, width] that is written to and returned. It may be `data` itself, if that is
+                float32 and there are no categories; else nothing of it may lie there.
 
         Returns:
             float32 [rows, width], where the data is; with unknown="error" a call with arrays of a device
@@ -172,7 +172,7 @@ class FeaturesPrep:
             _checks.host_array(_NAME, "categories", categories, ("int64",), (len(data), self.categories))
         elif categories is not None:
             raise ValueError(f"{_NAME}: categories were given, but it was fitted without any")
-        _checks.output(_NAME, out, (len(data), self.width))
+        _checks.output(_NAME, out, (len(data), self.width), apart_from=(data, categories))
         raise AssertionError("a kernel refused arrays that its op finds right")
 
     def _on_device(self, data: Any, categories: Any, out: Any) -> Any:
@@ -217,21 +217,59 @@ class FeaturesPrep:
         return f"<FeaturesPrep {self.columns} columns, {self.categories} categories -> {self.width} features>"
 
 
+def _check_learnt(learnt: np.ndarray) -> None:
+    _, low, high, centre, spread = learnt
+    single = np.finfo(np.float32)
+    wrong = ~(
+        (np.abs(centre) <= float(single.max)) & (spread >= float(single.tiny)) & (spread <= float(single.max))
+    )
+    if wrong.any():
+        column = int(np.argmax(wrong))
+        raise ValueError(
+            f"{_NAME}: column {column} has centre {centre[column]} and spread {spread[column]}, and float32 "
+            f"holds neither below {single.tiny} nor beyond {single.max}: scale the column before"
+        )
+    if not (low <= high).all():
+        column = int(np.argmin(low <= high))
+        raise ValueError(
+            f"{_NAME}: learnt must have low <= high; column {column} has {low[column]}, {high[column]}"
+        )
+
+
+def _numbers(value: Any, columns: int) -> bool:
+    """Whether it is a number, or one a column, and no NaN."""
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return numbers.shape in ((), (columns,)) and not np.isnan(numbers).any()
+
+
+def is_range(limits: Any, columns: int) -> bool:
+    """Whether it is (low, high), each a number or one a column, with low <= high."""
+    if not isinstance(limits, tuple | list | np.ndarray) or len(limits) != 2:
+        return False
+    low, high = limits
+    return (
+        _numbers(low, columns)
+        and _numbers(high, columns)
+        and bool((np.asarray(low) <= np.asarray(high)).all())
+    )
+
+
 def _limits(
     clip: tuple[Any, Any] | None, quantiles: tuple[float, float] | None, columns: int
 ) -> tuple[Any, Any] | None:
     if clip is not None and quantiles is not None:
         raise ValueError(f"{_NAME}: give clip (limits) or clip_quantiles (limits to learn), not both")
     if quantiles is not None:
-        if len(quantiles) != 2 or not 0 <= quantiles[0] <= quantiles[1] <= 1:
+        if not is_range(quantiles, 1) or not 0 <= np.min(quantiles) <= np.max(quantiles) <= 1:
             raise ValueError(
                 f"{_NAME}: clip_quantiles must be (low, high) with 0 <= low <= high <= 1; got {quantiles!r}"
             )
-    elif clip is not None:
-        if len(clip) != 2 or any(np.shape(limit) not in ((), (columns,)) for limit in clip):
-            raise ValueError(
-                f"{_NAME}: clip must be (low, high), each a number or {columns} of them; got {clip!r}"
-            )
-        if not (np.asarray(clip[0]) <= np.asarray(clip[1])).all():
-            raise ValueError(f"{_NAME}: clip must have low <= high, and no NaN; got {clip!r}")
+    elif clip is not None and not is_range(clip, columns):
+        raise ValueError(
+            f"{_NAME}: clip must be (low, high) with low <= high, each a number or {columns} of them, and no "
+            f"NaN; got {clip!r}"
+        )
     return clip

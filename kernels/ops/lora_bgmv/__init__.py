@@ -28,7 +28,7 @@ def lora_bgmv(
 ) -> Any:
     """Return scale * (x[row] @ a[i]) @ b[i] for each row, where i is the adapter that the row names.
 
-    Rows of one adapter are computed together, in whatever order they come; sums are in float32.
+    Rows of one adapter are computed together, in whatever order they come; sums and x @ a[i] are float32.
 
     Args:
         x: float32 [rows, hidden].
@@ -38,7 +38,7 @@ def lora_bgmv(
         scale: a factor, usually alpha / rank.
         accumulate: whether the result is added to what `out` holds (the layer that is adapted).
         backend: "auto", "cpu", "cuda" or "numpy".
-        out: float32 [rows, out] that is written to and returned; nothing of it in x.
+        out: float32 [rows, out] that is written to and returned; nothing of it in x, a or b.
 
     Returns:
         float32 [rows, out].
@@ -73,9 +73,9 @@ def lora_bgmv(
     adapters = _checks.host_array(_NAME, "adapters", adapters, ("int32",), (len(x),))
     if accumulate and out is None:
         raise ValueError(f"{_NAME}: accumulate adds to out: pass out, float32 [{len(x)}, {b.shape[2]}]")
-    out = _checks.output(_NAME, out, (len(x), b.shape[2]))
-    if np.may_share_memory(x, out):
-        raise ValueError(f"{_NAME}: out must not lie in x, which is read while out is written")
+    if not isinstance(scale, int | float | np.floating):
+        raise TypeError(f"{_NAME}: scale must be a number; got {scale!r}")
+    out = _checks.output(_NAME, out, (len(x), b.shape[2]), apart_from=(x, a, b))
     if chosen == "numpy":
         wrong = np.flatnonzero((adapters < -1) | (adapters >= len(a)))
         row = int(wrong[0]) if len(wrong) else -1
@@ -86,8 +86,8 @@ def lora_bgmv(
         row = _cpu.lora_bgmv(x, a, b, adapters, scale, accumulate, out)
     if row >= 0:
         raise IndexError(
-            f"{_NAME}: row {row} names adapter {adapters[row]}, and there are {len(a)}: 0 to {len(a) - 1}, "
-            "or -1 for none"
+            f"{_NAME}: row {row} names adapter {adapters[row]}, and there are {len(a)}, counted from 0; "
+            "-1 stands for none"
         )
     return out
 

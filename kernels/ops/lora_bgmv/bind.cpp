@@ -26,6 +26,9 @@ std::int64_t run(void (*kernel)(const LoraArgs<T>&), py::handle x, py::handle a,
   const auto y = read_array<float>(out, 2);
   const std::size_t count = rows.extent(0), hidden = down.extent(1), rank = down.extent(2);
   const std::size_t segments = down.extent(0);
+  if (down.extent(1) != rows.extent(1) || up.extent(0) != segments || up.extent(1) != rank ||
+      named.extent(0) != count || y.extent(0) != count || y.extent(1) != up.extent(2))
+    throw py::value_error("rows, adapters and output do not fit together; the op checks that before");
   const double products = static_cast<double>(count) * static_cast<double>(rank * (hidden + up.extent(2)));
   Released free(products * kNsPerProduct);
   auto* order = reinterpret_cast<std::uint32_t*>(scratch<LoraOrder>((count + segments + 2) * sizeof(std::uint32_t)));
@@ -42,8 +45,7 @@ std::int64_t run(void (*kernel)(const LoraArgs<T>&), py::handle x, py::handle a,
 std::int64_t lora_call(py::handle x, py::handle a, py::handle b, py::handle adapters, float scale, bool accumulate,
                        py::handle out) {
   const LoraKernels& kernels = lora_bgmv();
-  const int type = py::detail::array_descriptor_proxy(py::detail::array_proxy(a.ptr())->descr)->type_num;
-  if (type == kTypeNumber<Half>) return run<Half>(kernels.f16, x, a, b, adapters, scale, accumulate, out);
+  if (type_number(a) == kTypeNumber<Half>) return run<Half>(kernels.f16, x, a, b, adapters, scale, accumulate, out);
   return run<float>(kernels.f32, x, a, b, adapters, scale, accumulate, out);
 }
 

@@ -142,7 +142,7 @@ void adapt(const LoraArgs<T>& a, std::size_t adapter, const std::uint32_t* rows,
     expand.y[r] = a.y + rows[r] * a.out;
   }
   product<T>(count, shrink);
-  if (count == 1)
+  if (count == 1 && a.rank > 0)  // of nothing, strips would write nothing
     strips<T>(expand);
   else
     product<T>(count, expand);

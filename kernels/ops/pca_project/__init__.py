@@ -121,7 +121,7 @@ class Pca:
         if self._op(x, out):
             return out
         x = _checks.host_array(_NAME, "x", x, ("float32",), ("batch", self.features))
-        _checks.output(_NAME, out, (len(x), len(self.components)))
+        _checks.output(_NAME, out, (len(x), len(self.components)), apart_from=(x,))
         raise AssertionError("a kernel refused arrays that its op finds right")
 
     def native(self, batch: int = 1) -> NativeOp:
@@ -165,7 +165,8 @@ def fit_pca(data: Any, components: float, *, whiten: bool = False) -> Pca:
     rows, features = data.shape
     most = min(rows - 1, features)
     share = isinstance(components, float) and 0 < components < 1
-    if not share and not (components == int(components) and 1 <= components <= most):
+    whole = isinstance(components, int | float | np.integer) and components in range(1, most + 1)
+    if not share and not whole:
         raise ValueError(
             f"fit_pca: components must be a whole number of 1 to {most} (features, or rows less one), or a "
             f"share between 0 and 1; got {components!r}"

@@ -1,5 +1,6 @@
 // GIL       Let go of for what takes longer than 20 us.
 // Lifetime  Components and mean are copied; the caller's rows are borrowed for the call.
+#include <cstdint>
 #include <memory>
 
 #include "cpu/array.hpp"
@@ -59,6 +60,10 @@ bool call_projection(const ProjectionOp& op, py::handle x, py::handle out) {
         y.extent(1) != projection.components())
       return false;
     const std::size_t count = rows.extent(0);
+    const auto from = reinterpret_cast<std::uintptr_t>(rows.data), to = reinterpret_cast<std::uintptr_t>(y.data);
+    if (from < to + count * projection.components() * sizeof(float) &&
+        to < from + count * projection.features() * sizeof(float))
+      return false;
     Released free(static_cast<double>(count * projection.features() * projection.components()) * kNsPerProduct);
     projection.project(rows.data, count, y.data);
   } catch (const py::type_error&) {
