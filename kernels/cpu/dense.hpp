@@ -156,14 +156,15 @@ void dense_strip(const DenseArgs& a, std::size_t row, std::size_t k) {
   const auto* w = static_cast<const T*>(a.weights) + k * a.out;
   const float* x = a.x + row * a.x_stride + k;
   float* y = a.y + row * a.y_stride;
-  // The next strip is asked for in the order of memory: the processor's own prefetch follows one stream, not K of them.
-  constexpr std::size_t kStep = K * kLanes * sizeof(T);
-  const auto* ahead = k + 2 * K <= a.in ? reinterpret_cast<const char*>(w + K * a.out) : nullptr;
+  // What comes 16 KiB later is asked for in the order of memory: the processor's own prefetch follows K streams badly.
+  constexpr std::size_t kStep = K * kLanes * sizeof(T), kAhead = 16384;
+  const auto* ahead = reinterpret_cast<const char*>(w) + kAhead;
+  const std::size_t left = (a.in - k) * a.out * sizeof(T);
   const F32 bound = splat(k + K == a.in ? lower_bound_of(a.activation) : -std::numeric_limits<float>::infinity());
   for (std::size_t j = 0; j < a.out; j += kLanes) {
     const std::size_t n = a.out - j;
     const bool whole = n >= kLanes;
-    if (ahead != nullptr && whole)
+    if (kAhead + j * K * sizeof(T) + kStep <= left)
       for (std::size_t byte = 0; byte < kStep; byte += 64) __builtin_prefetch(ahead + j * K * sizeof(T) + byte);
     F32 weights[K];
     for (std::size_t i = 0; i < K; ++i) weights[i] = whole ? load(w + i * a.out + j) : load(w + i * a.out + j, n);
@@ -184,10 +185,12 @@ void dense_strip(const DenseArgs& a, std::size_t row, std::size_t k) {
   }
 }
 
+// For one row, whose limit is memory, strips of four inputs read it best; more rows share what is loaded of y.
 template <class T, std::size_t R>
 void dense_strips(const DenseArgs& a, std::size_t row) {
+  constexpr std::size_t K = R == 1 ? 4 : 8;
   std::size_t k = 0;
-  for (; k + 8 <= a.in; k += 8) dense_strip<T, R, 8>(a, row, k);
+  for (; k + K <= a.in; k += K) dense_strip<T, R, K>(a, row, k);
   for (; k < a.in; ++k) dense_strip<T, R, 1>(a, row, k);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 from itertools import pairwise
 
@@ -157,6 +158,11 @@ def test_a_policy_is_made_by_its_face_only() -> None:
         _cpu.Network([(0, np.ones((3, 3), np.float32), None, 0, None)], 77)
     with pytest.raises(ValueError, match="activation must be one of"):
         Policy([X], [None], activation="softmax")
+
+
+def test_a_policy_is_not_pickled() -> None:
+    with pytest.raises(TypeError, match="packed for this machine: send the weights"):
+        pickle.dumps(Policy([X], [None]))
 
 
 def test_threads_may_share_a_policy(rng) -> None:

@@ -105,5 +105,8 @@ class Policy(_cpu.Network):
         fields = [("x", "float32", (batch, self.inputs)), ("y", "float32", (batch, self.outputs))]
         return native_op("policy", self._bound(), batch, fields)
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Policy is packed for this machine: send the weights and make it there")
+
     def __repr__(self) -> str:
         return f"Policy({' -> '.join(map(str, self._widths))}, {self._activation})"
