@@ -39,6 +39,7 @@ struct DenseArgs {
   float* y;  // [rows, out], `y_stride` elements from row to row
   std::size_t y_stride;
   Activation activation;
+  std::size_t behind = 0;  // bytes that follow row-major weights in the same array, and are wanted next
 };
 
 TAILRACE_INLINE std::size_t whole_lanes(std::size_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
@@ -159,7 +160,7 @@ void dense_strip(const DenseArgs& a, std::size_t row, std::size_t k) {
   // What comes 16 KiB later is asked for in the order of memory: the processor's own prefetch follows K streams badly.
   constexpr std::size_t kStep = K * kLanes * sizeof(T), kAhead = 16384;
   const auto* ahead = reinterpret_cast<const char*>(w) + kAhead;
-  const std::size_t left = (a.in - k) * a.out * sizeof(T);
+  const std::size_t left = (a.in - k) * a.out * sizeof(T) + a.behind;
   const F32 bound = splat(k + K == a.in ? lower_bound_of(a.activation) : -std::numeric_limits<float>::infinity());
   for (std::size_t j = 0; j < a.out; j += kLanes) {
     const std::size_t n = a.out - j;

@@ -37,6 +37,7 @@ struct LayerCall {
   std::size_t rows;
   Activation activation;
   std::byte* scratch;  // of `scratch_bytes`
+  std::size_t behind = 0;  // bytes of values as they lie that follow, and are wanted next
 };
 
 struct LayerKernels {

@@ -34,7 +34,7 @@ template <class T>
 void run_as(const LayerCall& c) {
   const LayerWeight& w = *c.weight;
   const void* weights = c.packed != nullptr ? c.packed : w.values;
-  const DenseArgs args{c.x, c.rows, w.in, weights, w.in, w.out, c.bias, c.y, w.out, c.activation};
+  const DenseArgs args{c.x, c.rows, w.in, weights, w.in, w.out, c.bias, c.y, w.out, c.activation, c.behind};
   if (c.packed != nullptr)
     dense_packed<T>(args);
   else

@@ -44,7 +44,8 @@ void check_agents(const std::int32_t* agents, std::size_t rows, std::size_t coun
 
 void grouped_call(py::handle x, py::list given, py::handle agents, int activation, py::handle out) {
   std::size_t count = 0;
-  GroupedCall call{read_grouped(given, count), nullptr, nullptr, nullptr, 0, activation_of(activation)};
+  std::vector<Layer> layers = read_grouped(given, count);
+  GroupedCall call{std::move(layers), nullptr, nullptr, nullptr, 0, activation_of(activation), count};
   const auto from = read_array<const float>(x, 2);
   const auto to = read_array<float>(out, 2);
   call.x = from.data;

@@ -32,7 +32,7 @@ void rows_are_right(const std::vector<std::int32_t>& agents, bool given) {
                    x = numbers(rows * in, random);
         std::vector<float> y(rows * out, std::numeric_limits<float>::quiet_NaN());
         const Layer layer{{WeightKind::float32, w.data(), nullptr, in, out, 0}, &mlp_float(), nullptr, b.data()};
-        run_grouped({{layer}, x.data(), given ? agents.data() : nullptr, y.data(), rows, Activation::relu});
+        run_grouped({{layer}, x.data(), given ? agents.data() : nullptr, y.data(), rows, Activation::relu, count});
         for (std::size_t r = 0; r < rows; ++r) {
           const auto agent = static_cast<std::size_t>(agents[r]);
           for (std::size_t j = 0; j < out; ++j) {
