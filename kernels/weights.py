@@ -59,6 +59,13 @@ def _scales(owner: str, scale: NDArray[np.float32], expected: tuple[int, ...]) -
         )
 
 
+def _group(owner: str, group: object) -> None:
+    if not isinstance(group, int) or isinstance(group, bool):
+        raise TypeError(f"{owner}: group must be a whole number, as 32 or 128; got {group!r}")
+    if group < 2 or group % 2:
+        raise ValueError(f"{owner}: group must be a multiple of 2, as 32 or 128; got {group}")
+
+
 def _inputs(owner: str, inputs: int) -> None:
     if inputs > MAX_INPUTS:
         raise ValueError(
@@ -153,8 +160,7 @@ class Int4Weight:
             (2, 3),
         )
         _array(owner, "scale", self.scale, np.float32, "[inputs / group, outputs] or [agents, …]", (2, 3))
-        if self.group < 2 or self.group % 2:
-            raise ValueError(f"{owner}: group must be a multiple of 2, as 32 or 128; got {self.group}")
+        _group(owner, self.group)
         rows = self.packed.shape[-2]
         if self.inputs == 0:
             object.__setattr__(self, "inputs", 2 * rows)
@@ -163,6 +169,8 @@ class Int4Weight:
                 f"{owner}: packed with {rows} rows holds {2 * rows - 1} or {2 * rows} inputs; "
                 f"got inputs={self.inputs}"
             )
+        # A group that is longer than the inputs is all of them.
+        object.__setattr__(self, "group", min(self.group, 2 * rows))
         groups = -(-self.inputs // self.group)
         _scales(owner, self.scale, (*self.packed.shape[:-2], groups, self.packed.shape[-1]))
         _inputs(owner, self.inputs)
@@ -253,11 +261,18 @@ def _real(function: str, w: object) -> NDArray[np.float32]:
             f"{function}: w must be [inputs, outputs] or [agents, inputs, outputs], no axis empty; "
             f"got {describe(w)}"
         )
-    if not bool(np.isfinite(w).all()):
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(w, np.float32)
+    _finite(function, single)
+    return single
+
+
+def _finite(function: str, values: NDArray[np.float32]) -> None:
+    wrong = int(np.count_nonzero(~np.isfinite(values)))
+    if wrong:
         raise ValueError(
-            f"{function}: w holds {int(np.count_nonzero(~np.isfinite(w)))} values that are NaN or infinite"
+            f"{function}: w holds {wrong} values that are NaN or infinite, or too large to be stored"
         )
-    return np.ascontiguousarray(w, np.float32)
 
 
 def _scale_of(absmax: NDArray[np.float32], top: int) -> NDArray[np.float32]:
@@ -313,9 +328,9 @@ def quantize_int4(w: NDArray[np.floating[Any]], *, group: int = 32) -> Int4Weigh
     [7.0, -3.0]
     """
     real = _real("quantize_int4", w)
-    if group < 2 or group % 2:
-        raise ValueError(f"quantize_int4: group must be a multiple of 2, as 32 or 128; got {group}")
+    _group("quantize_int4", group)
     *lead, inputs, outputs = real.shape
+    group = min(group, inputs + inputs % 2)
     groups = -(-inputs // group)
     padded = np.zeros((*lead, groups * group, outputs), np.float32)
     padded[..., :inputs, :] = real
@@ -345,7 +360,9 @@ def to_bfloat16(w: NDArray[np.floating[Any]]) -> BFloat16Weight:
     """
     bits = _real("to_bfloat16", w).view(np.uint32)
     even = (bits >> np.uint32(16)) & np.uint32(1)
-    return BFloat16Weight(((bits + np.uint32(0x7FFF) + even) >> np.uint32(16)).astype(np.uint16))
+    found = BFloat16Weight(((bits + np.uint32(0x7FFF) + even) >> np.uint32(16)).astype(np.uint16))
+    _finite("to_bfloat16", found.dequantize())
+    return found
 
 
 def dequantize(weight: Weight) -> NDArray[np.float32]:

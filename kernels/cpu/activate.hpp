@@ -81,7 +81,10 @@ TAILRACE_INLINE F32 activate(F32 x) {
   if constexpr (A == Activation::relu) return max(F32{}, x);
   if constexpr (A == Activation::tanh) return tanh(x);
   if constexpr (A == Activation::gelu) return splat(0.5f) * x * (splat(1.0f) + erf(x * splat(0.70710678f)));
-  if constexpr (A == Activation::silu) return x / (splat(1.0f) + exp(-x));
+  if constexpr (A == Activation::silu) {
+    const F32 found = x / (splat(1.0f) + exp(-x));
+    return x < splat(-88.0f) ? splat(0) : found;  // where exp stays at what a float holds
+  }
   return x;
 }
 

@@ -103,7 +103,9 @@ def test_networks_of_any_shape_agree_with_the_reference(rows, widths, dtype, act
 
 @pytest.mark.parametrize("activation", layers.ACTIVATIONS)
 def test_an_activation_is_right_over_its_whole_range(activation: str, isa: str) -> None:
-    x = np.concatenate([np.linspace(-30, 30, 60_001), [-1e4, 1e4, -88.5, 88.5, 0.0, 1e-30]])
+    x = np.concatenate(
+        [np.linspace(-30, 30, 60_001), [-1e4, 1e4, -88.5, 88.5, -89, -100, -1e38, 1e38, 0.0, 1e-30]]
+    )
     x = x.astype(np.float32)[:, None]
     one = np.ones((1, 1), np.float32)
     found = mlp_forward(x, [one, one], [None, None], activation=activation)
@@ -150,6 +152,11 @@ def test_layers_may_differ_in_their_weights(isa: str, rng: np.random.Generator) 
         ((X, [[1.0]], [B]), TypeError, "must be float32, float16, BFloat16Weight, Int8Weight or Int4Weight"),
         ((X, [W], [B[:1]]), ValueError, r"biases\[0\] must be float32 \[2\]"),
         ((X, [W], [B.astype(np.float64)]), TypeError, r"biases\[0\] must be float32"),
+        ((X.astype(">f4"), [W], [B]), TypeError, "x must be float32"),
+        ((X, [W.astype(">f4")], [B]), TypeError, r"weights\[0\] must be float32"),
+        ((X, [W], [B.astype(">f4")]), TypeError, r"biases\[0\] must be float32"),
+        ((X, {0: W}, [B]), TypeError, "weights must be a list"),
+        ((X, W[None], [B]), TypeError, "weights must be a list"),
     ],
 )
 def test_wrong_layers_are_named_with_what_is_wanted(arguments, kind, message) -> None:
@@ -163,8 +170,15 @@ def test_other_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"out must be float32 \[3, 2\]"):
         mlp_forward(X, [W], [B], out=np.empty((2, 2), np.float32))
     square = np.ones((4, 4), np.float32)
-    with pytest.raises(ValueError, match="out shares memory with x"):
-        mlp_forward(X, [square], [None], out=X)
+    eye, row = np.eye(4, dtype=np.float32), np.ones((1, 4), np.float32)
+    with pytest.raises(ValueError, match="out shares memory with an input"):
+        mlp_forward(eye, [square], [None], out=eye)
+    with pytest.raises(ValueError, match="out shares memory with an input"):
+        mlp_forward(eye.copy(), [square], [None], out=square)
+    with pytest.raises(ValueError, match="out shares memory with an input"):
+        mlp_forward(row, [square], [row[0]], out=row.view())
+    with pytest.raises(TypeError, match="out must be float32"):
+        mlp_forward(row, [square], [None], out=np.empty((1, 4), ">f4"))
     with pytest.raises((BackendUnavailable, ValueError)):
         mlp_forward(X, [W], [B], backend="gpu")
 

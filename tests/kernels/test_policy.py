@@ -112,6 +112,7 @@ def test_a_policy_names_its_widths() -> None:
 
 
 X = np.ones((2, 3), np.float32)
+UNALIGNED = np.zeros(25, np.uint8)[1:].view(np.float32).reshape(2, 3)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,9 @@ X = np.ones((2, 3), np.float32)
         ((X[:0],), {}, ValueError, "nothing to compute"),
         ((X[:, ::-1],), {}, ValueError, "ascontiguousarray"),
         (([[1, 2, 3]],), {}, TypeError, "got list: pass np.asarray"),
+        ((X.astype(">f4"),), {}, TypeError, "x must be float32"),
+        ((UNALIGNED,), {}, ValueError, r"ascontiguousarray|copy\(\)"),
+        ((X,), {"out": np.empty((2, 3), ">f4")}, TypeError, "out must be float32"),
         ((X,), {"out": np.empty((2, 4), np.float32)}, ValueError, r"out must be float32 \[2, 3\]"),
         ((X,), {"out": np.empty((2, 3))}, TypeError, "out must be float32"),
         ((X,), {"out": X}, ValueError, "shares memory"),

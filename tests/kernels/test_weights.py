@@ -74,6 +74,15 @@ def test_the_odd_input_of_an_int4_weight_needs_its_number_said() -> None:
     np.testing.assert_array_equal(again.dequantize(), found.dequantize())
 
 
+def test_a_group_longer_than_the_inputs_is_all_of_them() -> None:
+    w = weight((5, 3), 4)
+    for group in (6, 2**40, 2**64):
+        found = quantize_int4(w, group=group)
+        assert (found.group, found.scale.shape) == (6, (1, 3))
+        again = Int4Weight(found.packed, found.scale, 2**64, 5)
+        np.testing.assert_array_equal(again.dequantize(), found.dequantize())
+
+
 def test_any_weight_can_be_turned_into_float32() -> None:
     w = weight((6, 4), 3)
     for given_weight in (w, w.astype(np.float16), to_bfloat16(w), quantize_int8(w), quantize_int4(w)):
@@ -115,6 +124,10 @@ def test_any_weight_can_be_turned_into_float32() -> None:
             ValueError,
             r"scale must be float32 \[2, 3\]",
         ),
+        (lambda: Int4Weight(np.ones((2, 3), np.uint8), SCALE[None], 4.0), TypeError, "whole number"),
+        (lambda: quantize_int4(np.ones((4, 4)), group=4.0), TypeError, "whole number"),
+        (lambda: to_bfloat16(np.full((1, 2), 3.4e38)), ValueError, "too large to be stored"),
+        (lambda: quantize_int8(np.full((1, 2), 1e300)), ValueError, "too large to be stored"),
         (lambda: BFloat16Weight(VALUES), TypeError, "bits must be uint16"),
         (lambda: quantize_int8(VALUES), TypeError, "w must be float"),
         (lambda: quantize_int8(np.array([[1.0, np.nan]])), ValueError, "1 values that are NaN or infinite"),

@@ -66,16 +66,14 @@ def mlp_forward(
         from tailrace.kernels.ops.mlp_forward import launch
 
         return launch.run(x, weights, biases, activation, out)
-    if chosen == "cpu":
+    if chosen == "cpu" and isinstance(weights, list | tuple) and isinstance(biases, list | tuple):
         try:
             return _called(x, weights, biases, code, out)
         except (AttributeError, IndexError, TypeError, ValueError):
             pass  # what follows explains it
     x = _checks.host_array(_NAME, "x", x, ("float32",), ("batch", "features"), least=1)
     good, shifts = layers.checked(_NAME, weights, biases, x.shape[1])
-    out = _checks.output(_NAME, out, (x.shape[0], good[-1].shape[-1]))
-    if np.may_share_memory(x, out):
-        raise ValueError(f"{_NAME}: out shares memory with x, which is still read when out is written")
+    out = _checks.output(_NAME, out, (x.shape[0], good[-1].shape[-1]), apart_from=(x, *arrays))
     if chosen == "numpy":
         dispatch.reference_into(reference.mlp_forward(x, good, shifts, activation=activation), out)
     else:

@@ -15,7 +15,7 @@ void mlp_forward_call(py::handle x, py::handle given, int activation, py::handle
   const auto to = read_array<float>(out, 2);
   const std::size_t rows = from.extent(0), in = layers.front().weight.in, last = layers.back().weight.out;
   must_fit(rows > 0 && from.extent(1) == in && to.extent(0) == rows && to.extent(1) == last);
-  must_fit(!overlap(from.data, rows * in, to.data, rows * last));
+  must_fit(!overlap(from.data, rows * in, to.data, rows * last) && !overlap(layers, 1, to.data, rows * last));
   bool pack = rows > kMostDirectRows;
   for (const Layer& layer : layers) pack |= !readable_as_it_lies(layer.weight.kind);
   Released free(estimated_ns(layers.data(), layers.size(), rows));

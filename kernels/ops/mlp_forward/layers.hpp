@@ -97,10 +97,34 @@ inline std::vector<Layer> read_layers(const py::handle& given) {
   return layers;
 }
 
+inline bool share_bytes(const void* x, std::size_t xs, const void* y, std::size_t ys) {
+  const auto a = reinterpret_cast<std::uintptr_t>(x), b = reinterpret_cast<std::uintptr_t>(y);
+  return a < b + ys && b < a + xs;
+}
+
 // Whether the two share a byte: a layer reads x after it has begun to write y.
 inline bool overlap(const float* x, std::size_t xs, const float* y, std::size_t ys) {
-  const auto a = reinterpret_cast<std::uintptr_t>(x), b = reinterpret_cast<std::uintptr_t>(y);
-  return a < b + ys * sizeof(float) && b < a + xs * sizeof(float);
+  return share_bytes(x, xs * sizeof(float), y, ys * sizeof(float));
+}
+
+// Whether y shares a byte with what the layers of so many agents are read from.
+inline bool overlap(const std::vector<Layer>& layers, std::size_t agents, const float* y, std::size_t ys) {
+  bool shared = false;
+  for (const Layer& layer : layers) {
+    const LayerWeight& w = layer.weight;
+    std::size_t values = w.in * w.out, scales = w.out;
+    if (w.kind == WeightKind::float32) values *= sizeof(float);
+    if (w.kind == WeightKind::float16 || w.kind == WeightKind::bfloat16) values *= 2;
+    if (w.kind == WeightKind::int4) {
+      values = (w.in + 1) / 2 * w.out;
+      scales *= (w.in + w.group - 1) / w.group;
+    }
+    const std::size_t bytes = ys * sizeof(float);
+    shared |= share_bytes(w.values, agents * values, y, bytes);
+    shared |= w.scale != nullptr && share_bytes(w.scale, agents * scales * sizeof(float), y, bytes);
+    shared |= layer.bias != nullptr && share_bytes(layer.bias, agents * w.out * sizeof(float), y, bytes);
+  }
+  return shared;
 }
 
 }  // namespace tailrace::kernels

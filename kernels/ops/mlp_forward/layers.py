@@ -129,7 +129,7 @@ def checked_scales(op: str, weights: Sequence[Weight], scales: Any) -> list[floa
     good = len(scales) == len(weights) and all(
         scale is None
         or (
-            isinstance(scale, int | float)
+            isinstance(scale, int | float | np.floating)
             and _LEAST_SCALE <= scale <= _MOST_SCALE
             and isinstance(weight, Int8Weight)
         )

@@ -68,11 +68,12 @@ class Policy(_cpu.Network):
         # What the compiled call did not take: mostly an error, to be explained here.
         if _checks.is_device_array(x):
             raise ValueError(f"{_NAME}: x lies on a device, the packed weights on the host; call mlp_forward")
+        plain = type(x) is np.ndarray and (out is None or type(out) is np.ndarray)
         x = _checks.host_array(_NAME, "x", x, ("float32",), ("batch", self.inputs), least=1)
-        result = _checks.output(_NAME, out, (x.shape[0], self.outputs))
-        if np.may_share_memory(x, result):
-            raise ValueError(f"{_NAME}: out shares memory with x, which is still read when out is written")
-        self(np.asarray(x), out=np.asarray(result))
+        result = _checks.output(_NAME, out, (x.shape[0], self.outputs), apart_from=(x,))
+        if plain:
+            raise ValueError(f"{_NAME}: x or out is of a layout that the kernels do not take: pass x.copy()")
+        self(np.asarray(x), out=np.asarray(result))  # a subclass of arrays
         return result
 
     @property
@@ -103,7 +104,7 @@ class Policy(_cpu.Network):
         ('x', 'y')
         """
         fields = [("x", "float32", (batch, self.inputs)), ("y", "float32", (batch, self.outputs))]
-        return native_op("policy", self._bound(), batch, fields)
+        return native_op("Policy", self._bound(), batch, fields)
 
     def __reduce__(self) -> Any:
         raise TypeError("a Policy is packed for this machine: send the weights and make it there")

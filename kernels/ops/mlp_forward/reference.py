@@ -21,7 +21,8 @@ def activate(x: np.ndarray, activation: str) -> np.ndarray:
     elif activation == "tanh":
         result = np.tanh(x)
     elif activation == "silu":
-        result = x / (1 + np.exp(-np.clip(x, -700, 700)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = np.where(np.isneginf(x), 0.0, x / (1 + np.exp(-x)))
     elif activation == "gelu":
         import math
 

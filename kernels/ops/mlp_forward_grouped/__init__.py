@@ -64,7 +64,12 @@ def mlp_forward_grouped(
         from tailrace.kernels.ops.mlp_forward_grouped import launch
 
         return launch.run(x, weights, biases, agents, activation, out)
-    if chosen == "cpu":
+    if (
+        chosen == "cpu"
+        and isinstance(weights, list | tuple)
+        and len(weights)
+        and isinstance(biases, list | tuple)
+    ):
         try:
             return _called(x, weights, biases, agents, code, out)
         except (AttributeError, TypeError, ValueError):
@@ -84,10 +89,12 @@ def mlp_forward_grouped(
             f"{_NAME}: without agents there must be a row for each of the {good[0].shape[0]} agents; got "
             f"{x.shape[0]} rows: pass agents=, int32 [{x.shape[0]}]"
         )
-    out = _checks.output(_NAME, out, (x.shape[0], good[-1].shape[-1]))
-    if np.may_share_memory(x, out):
-        raise ValueError(f"{_NAME}: out shares memory with x, which is still read when out is written")
+    out = _checks.output(_NAME, out, (x.shape[0], good[-1].shape[-1]), apart_from=(x, *arrays, agents))
     if chosen == "numpy":
+        if agents is not None and not bool(np.all((agents >= 0) & (agents < good[0].shape[0]))):
+            raise IndexError(
+                f"{_NAME}: agents must be 0 to {good[0].shape[0] - 1}; got {agents.min()} to {agents.max()}"
+            )
         truth = reference.mlp_forward_grouped(x, good, shifts, agents=agents, activation=activation)
         dispatch.reference_into(truth, out)
     else:

@@ -54,6 +54,7 @@ void grouped_call(py::handle x, py::list given, py::handle agents, int activatio
   must_fit(call.rows > 0 && call.rows <= 0xFFFFFFFFU && from.extent(1) == call.in() && to.extent(0) == call.rows &&
            to.extent(1) == call.out());
   must_fit(!overlap(from.data, call.rows * call.in(), to.data, call.rows * call.out()));
+  must_fit(!overlap(call.layers, count, to.data, call.rows * call.out()));
   if (agents.is_none()) {
     must_fit(call.rows == count);
   } else {
