@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
     from tailrace.kernels.reports import classification_report as classification_report
-    from tailrace.kernels.status import status as status
+    from tailrace.kernels._status import status as status
     from tailrace.kernels.weights import BFloat16Weight as BFloat16Weight
     from tailrace.kernels.weights import Int4Weight as Int4Weight
     from tailrace.kernels.weights import Int8Weight as Int8Weight
@@ -73,7 +73,7 @@ _NAMES = {
     "Policy": "ops.mlp_forward",
     "mlp_forward": "ops.mlp_forward",
     "mlp_forward_grouped": "ops.mlp_forward_grouped",
-    "status": "status",
+    "status": "_status",
     "BFloat16Weight": "weights",
     "Int4Weight": "weights",
     "Int8Weight": "weights",

@@ -29,6 +29,10 @@ PYBIND11_MODULE(_cpu, m, py::multiple_interpreters::not_supported()) {
       "measure_flops", [] { return ceilings().flops_per_s(); },
       "float32 multiply-adds of one thread, in FLOP/s (two per multiply-add), as measured now.");
   m.def(
-      "measure_bandwidth", [](std::size_t bytes) { return ceilings().bytes_per_s(bytes); }, py::arg("bytes"),
-      "What one thread reads from a block of this size, in bytes/s, as measured now.");
+      "measure_bandwidth",
+      [](std::size_t bytes) {
+        if (bytes > std::size_t{1} << 30) throw py::value_error("measure_bandwidth reads a block of at most 1 GiB");
+        return ceilings().bytes_per_s(bytes);
+      },
+      py::arg("bytes"), "What one thread reads from a block of this size, in bytes/s, as measured now.");
 }

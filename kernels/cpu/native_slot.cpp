@@ -24,11 +24,15 @@ struct Slot {
 std::array<Slot, kNativeSlots> slots;
 
 template <std::size_t I>
-std::int64_t call(void* record) {
+std::int64_t call(void* record) noexcept {
   const Slot& slot = slots[I];
   std::byte* fields[kMostFields];
   for (std::size_t f = 0; f < slot.fields; ++f) fields[f] = static_cast<std::byte*>(record) + slot.offsets[f];
-  return slot.bound->run(fields, slot.batch) ? 1 : 0;
+  try {
+    return slot.bound->run(fields, slot.batch) ? 1 : 0;
+  } catch (...) {
+    return 0;  // C has no exceptions; the step fails
+  }
 }
 
 using Function = std::int64_t (*)(void*);

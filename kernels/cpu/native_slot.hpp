@@ -28,8 +28,9 @@ struct Bound {
   Bound& operator=(const Bound&) = delete;
   virtual ~Bound() = default;
 
-  // The fields of one record, in the order of the op's payload: inputs, then outputs. No exception may leave; false: failed.
-  virtual bool run(std::byte* const* fields, std::size_t batch) const noexcept = 0;
+  // The fields of one record, in the order of the op's payload: inputs, then outputs. False, or an exception (scratch that
+  // cannot be had): the step fails.
+  virtual bool run(std::byte* const* fields, std::size_t batch) const = 0;
 };
 
 // A capsule around a bound op that shares its ownership: `_bound()` of the Python object returns it.

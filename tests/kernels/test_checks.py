@@ -69,6 +69,15 @@ def test_a_read_only_buffer_is_refused() -> None:
         embedding_bag(TABLE, ITEMS, BAGS, out=out)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+@pytest.mark.parametrize(
+    ("items", "bags", "kind"), [([0, 9, 1], [0, 2, 3], IndexError), ([0], [0, 2], ValueError)]
+)
+def test_each_backend_of_the_host_refuses_the_same(items, bags, kind, backend) -> None:
+    with pytest.raises(kind, match="embedding_bag: "):
+        embedding_bag(TABLE, np.array(items), np.array(bags), backend=backend)
+
+
 def test_a_buffer_that_shares_memory_with_an_input_is_refused() -> None:
     table = np.ones((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"out shares memory with an input \(float32 \[2, 3\]\)"):

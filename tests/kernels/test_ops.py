@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,6 +136,12 @@ def test_the_body_finds_a_wrong_result(name: str) -> None:
         for part in parts
     )
     assert op.error(wrong if isinstance(truth, tuple) else wrong[0], truth) > max(op.tolerance.values())
+
+
+def test_the_page_of_the_kernels_names_every_op_once_in_its_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "kernels" / "README.md"
+    listed = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(OPS)
 
 
 def test_nan_is_never_within_a_tolerance() -> None:

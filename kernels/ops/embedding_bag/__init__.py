@@ -43,7 +43,7 @@ def embedding_bag(
 
     Raises:
         TypeError, ValueError: for arrays of another dtype, shape or layout; the message says which is wanted.
-        IndexError: for an index that is no row.
+        IndexError: for an index that is no row. On the device nobody looks before: there such a bag is NaN.
         BackendUnavailable: for a named backend that cannot be had here.
 
     Source: Naumov et al., "Deep Learning Recommendation Model", 2019, section 4.
@@ -80,6 +80,7 @@ def embedding_bag(
         apart_from=(table, indices, offsets, weights, scales),
     )
     if chosen == "numpy":
+        _cpu.embedding_bag_check(indices, offsets, len(table))
         truth = reference.embedding_bag(table, indices, offsets, weights=weights, mode=mode, scales=scales)
         dispatch.reference_into(truth, out)
     else:

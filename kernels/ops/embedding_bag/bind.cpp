@@ -58,6 +58,12 @@ void embedding_bag_call(py::handle table, py::handle indices, py::handle offsets
 }  // namespace
 
 void bind_embedding_bag(py::module_& m) {
+  m.def(
+      "embedding_bag_check",
+      [](py::handle indices, py::handle offsets, std::size_t rows) {
+        check(read_array<const std::int64_t>(indices, 1), read_array<const std::int64_t>(offsets, 1), rows);
+      },
+      "What embedding_bag refuses of its indices and offsets.");
   m.def("embedding_bag", &embedding_bag_call, "Sums of table rows by bag; arguments as checked by the op.");
 }
 

@@ -37,7 +37,7 @@ class PrepOp final : public Bound {
   const RowsPrep& prep() const { return prep_; }
 
   // Fields: the data, float32; the categories, if any; the features.
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     auto* out = reinterpret_cast<float*>(fields[prep_.categories() > 0 ? 2 : 1]);
     prep_.scale(reinterpret_cast<const float*>(fields[0]), batch, out);
     return prep_.categories() == 0 ||

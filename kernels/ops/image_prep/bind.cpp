@@ -28,7 +28,7 @@ class BoundImagePrep final : public Bound {
  public:
   explicit BoundImagePrep(std::shared_ptr<const ImagePlan> plan) : plan_(std::move(plan)) {}
 
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     try {
       run_images(*plan_, reinterpret_cast<const std::uint8_t*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch);
       return true;

@@ -27,7 +27,7 @@ class BoundLogMel final : public Bound {
   BoundLogMel(std::shared_ptr<const LogMelPlan> plan, std::size_t samples)
       : plan_(std::move(plan)), samples_(samples) {}
 
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     try {
       run_signals(*plan_, reinterpret_cast<const float*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch,
                   samples_);

@@ -16,7 +16,7 @@ namespace {
 struct BoundNetwork : Bound {
   explicit BoundNetwork(Network n) : network(std::move(n)) {}
 
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     try {
       network.run(reinterpret_cast<const float*>(fields[0]), reinterpret_cast<float*>(fields[1]), batch);
       return true;

@@ -22,7 +22,7 @@ class ProjectionOp final : public Bound {
   const Projection& projection() const { return projection_; }
 
   // Fields: the rows, their projection.
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     try {
       projection_.project(reinterpret_cast<const float*>(fields[0]), batch, reinterpret_cast<float*>(fields[1]));
     } catch (...) {

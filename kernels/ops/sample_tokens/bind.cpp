@@ -86,7 +86,7 @@ class Sampler : public Bound {
   }
 
   // logits [batch, tokens], step, tokens [batch]
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     const PerRow<std::uint64_t> step{reinterpret_cast<const std::uint64_t*>(fields[1]), 0};
     const auto found = kernels_.sample(arguments(reinterpret_cast<const float*>(fields[0]), batch, step),
                                        reinterpret_cast<std::int32_t*>(fields[2]));

@@ -108,7 +108,7 @@ class Retriever : public Bound {
   }
 
   // queries [batch, dim], scores [batch, k], indices [batch, k]
-  bool run(std::byte* const* fields, std::size_t batch) const noexcept override {
+  bool run(std::byte* const* fields, std::size_t batch) const override {
     return !search(reinterpret_cast<const float*>(fields[0]), batch, reinterpret_cast<float*>(fields[1]),
                    reinterpret_cast<std::int64_t*>(fields[2]), false)
                 .found;

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from time import strftime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -111,7 +111,7 @@ def append_csv(path: Path, rows: Iterable[Row], machine: str) -> None:
         writer = csv.writer(file)
         if new:
             writer.writerow(["when", "machine", "row", "work", "engine", "median", "best", "unit", "passes"])
-        when = datetime.now(UTC).isoformat(timespec="seconds")
+        when = strftime("%Y-%m-%dT%H:%M:%S%z")
         for row in rows:
             for engine, values in row.values.items():
                 figures = [_rounded(row.median(engine)), _rounded(row.best(engine)), row.unit, len(values)]
