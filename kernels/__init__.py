@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tailrace.kernels._status import status as status
     from tailrace.kernels.costs import calibrate as calibrate
     from tailrace.kernels.dispatch import force_isa as force_isa
     from tailrace.kernels.errors import BackendUnavailable as BackendUnavailable
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from tailrace.kernels.ops.topk_similarity import topk_similarity as topk_similarity
     from tailrace.kernels.registry import all_ops as all_ops
     from tailrace.kernels.reports import classification_report as classification_report
-    from tailrace.kernels._status import status as status
     from tailrace.kernels.weights import BFloat16Weight as BFloat16Weight
     from tailrace.kernels.weights import Int4Weight as Int4Weight
     from tailrace.kernels.weights import Int8Weight as Int8Weight

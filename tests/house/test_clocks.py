@@ -15,6 +15,11 @@ WALL = re.compile(
 )
 ANY_CLOCK = re.compile(r"\bclock_gettime\b|\bclock_nanosleep\b|\bsteady_clock\b|\b__rdtsc\w*")
 WALL_CALLS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
+WALL_CALLS |= {"strftime", "time.strftime", "time.localtime", "time.gmtime"}
+DATED = {
+    "_bench/rows.py",
+    "_bench/kernels/on_device.py",
+}  # write the day beside figures that are kept; measure nothing by it
 
 
 def without_comments(text: str) -> str:
@@ -52,6 +57,7 @@ def test_the_core_knows_no_wall_clock_and_reads_time_in_one_place(repo: Path) ->
 
 def test_the_package_never_asks_the_wall_clock(repo: Path) -> None:
     found = wall_clocks_in_python(repo / "python" / "tailrace")
+    found = [line for line in found if line.split(":")[0] not in DATED]
     assert not found, "\n".join(found)
 
 

@@ -6,9 +6,9 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import strftime
 from pathlib import Path
 from statistics import median
+from time import strftime
 from typing import Any
 
 US = "tailrace"
