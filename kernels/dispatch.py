@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tailrace.kernels import _checks, _cpu
+import numpy as np
+from tailrace.kernels import _checks, _cpu, costs
 from tailrace.kernels.errors import BackendUnavailable
 
 __all__ = ["BACKENDS", "choose", "force_isa", "reference_into"]
@@ -33,12 +34,19 @@ def choose(op: str, backend: str, *arrays: Any, offers: tuple[str, ...] = ("cpu"
     """
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+    host = True
+    for array in arrays:
+        if type(array) is not np.ndarray and array is not None:
+            host = False
+            break
+    if host and backend == "cpu":
+        return "cpu"
     source = "backend"
     if backend == "auto" and os.environ.get("TAILRACE_BACKEND"):
         backend, source = os.environ["TAILRACE_BACKEND"], "TAILRACE_BACKEND"
         if backend not in BACKENDS:
             raise ValueError(f"{source} must be one of {', '.join(BACKENDS)}; got {backend!r}")
-    on_device = [_checks.is_device_array(array) for array in arrays if array is not None]
+    on_device = [] if host else [_checks.is_device_array(array) for array in arrays if array is not None]
     if any(on_device) and not all(on_device):
         given = ", ".join(
             f"{_checks.describe(array)} on the {'device' if there else 'host'}"
@@ -50,12 +58,8 @@ def choose(op: str, backend: str, *arrays: Any, offers: tuple[str, ...] = ("cpu"
             f"{op}: the arrays lie on a device, and {source} says {backend!r}; copy them to the host"
         )
     if backend == "auto":
-        if any(on_device):
-            backend = "cuda"
-        else:
-            from tailrace.kernels import costs
-
-            backend = costs.cheaper(op, arrays) if "cuda" in offers else "cpu"
+        host_backend = costs.cheaper(op, arrays) if "cuda" in offers and costs.known() else "cpu"
+        backend = "cuda" if any(on_device) else host_backend
     if backend == "cuda":
         if "cuda" not in offers:
             raise BackendUnavailable("cuda", "no kernel", f"{op} runs on the CPU only")

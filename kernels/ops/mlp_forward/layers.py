@@ -49,8 +49,13 @@ def arrays_of(weight: Any) -> tuple[Any, ...]:
 
     An Int8Weight, Int4Weight or BFloat16Weight does not: it lies on the host, and a device gets a copy.
     """
+    if type(weight) is np.ndarray:
+        return (weight,)
     if isinstance(weight, (list, tuple)):
-        return tuple(array for entry in weight for array in arrays_of(entry))
+        found: list[Any] = []
+        for entry in weight:
+            found += (entry,) if type(entry) is np.ndarray else arrays_of(entry)
+        return tuple(found)
     return () if isinstance(weight, (Int8Weight, Int4Weight, BFloat16Weight)) else (weight,)
 
 
