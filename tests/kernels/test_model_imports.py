@@ -178,7 +178,8 @@ def test_a_damaged_onnx_file_is_refused_or_gives_a_model_that_works(at, bit, cut
         content[at] ^= 1 << bit
     try:
         model = from_onnx(bytes(content))
-        assert model(np.ones((2, model.inputs), np.float32)).shape == (2, model.outputs)
+        with np.errstate(all="ignore"):  # a bit of an exponent makes a weight of 1e38
+            assert model(np.ones((2, model.inputs), np.float32)).shape == (2, model.outputs)
     except ValueError as error:
         if not str(error).startswith("from_onnx: "):
             raise
