@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,7 @@ def works() -> list[Work]:
     rng = np.random.default_rng(1)
     weights, biases = network(rng, _WIDTHS)
     plain, channel, tensor = (session((weights, biases), how) for how in ("", "channel", "tensor"))
-    kinds: list[tuple[str, str, list[Any], float]] = [
+    kinds: list[tuple[str, str, Sequence[Any], float]] = [
         ("K1", "float32", weights, 1e-5),
         ("K1.bf16", "bfloat16 weights", [to_bfloat16(w) for w in weights], 0.02),
         ("K2", "int8", [quantize_int8(w) for w in weights], 0.08),  # the rivals' scales are coarser

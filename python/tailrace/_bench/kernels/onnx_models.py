@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,11 +61,12 @@ def _model(onnx: Any, layers: Layers) -> Any:
 def _quantised(onnx: Any, model: Any, by_channel: bool) -> Any:
     import logging
 
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    quantization = importlib.import_module("onnxruntime.quantization")
     logging.getLogger().setLevel(logging.ERROR)  # it advises, at the root logger, to preprocess the model
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
         onnx.save(model, str(plain))
-        quantize_dynamic(str(plain), str(small), per_channel=by_channel, weight_type=QuantType.QInt8)
+        quantization.quantize_dynamic(
+            str(plain), str(small), per_channel=by_channel, weight_type=quantization.QuantType.QInt8
+        )
         return onnx.load(str(small))
