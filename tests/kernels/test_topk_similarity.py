@@ -82,6 +82,18 @@ def test_whole_numbers_are_scored_exactly_in_every_store(batch, count, dim, k, s
     same(Retriever(keys, k=k, scales=scales)(queries), truth)
 
 
+@pytest.mark.usefixtures("isa")
+def test_a_key_whose_length_has_no_inverse_counts_as_zero() -> None:
+    keys = np.array([[1e-40, 0], [1, 0.5], [0.9, 0.1]], np.float32)
+    query = np.array([[1, 0.2]], np.float32)
+    for found in (
+        topk_similarity(query, keys, 3, metric="cosine"),
+        Retriever(keys, k=3, metric="cosine")(query),
+    ):
+        assert found[1].tolist() == [[2, 1, 0]]
+        assert found[0][0, 2] == 0
+
+
 def test_cosine_is_the_dot_product_of_rows_of_length_one(isa: str, rng: np.random.Generator) -> None:
     queries = (rng.normal(size=(5, 33)) * 10.0 ** rng.integers(-15, 15, (5, 1))).astype(np.float32)
     keys = (rng.normal(size=(90, 33)) * 10.0 ** rng.integers(-18, 18, (90, 1))).astype(np.float32)

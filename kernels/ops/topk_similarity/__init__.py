@@ -37,7 +37,8 @@ def topk_similarity(
         queries: float32 [batch, dim].
         keys: float32, float16 or int8 [count, dim].
         k: how many, 1 to 1024 and at most count.
-        metric: "dot", or "cosine": the same of rows of length one, and 0 for a row of zeros.
+        metric: "dot", or "cosine": the same of rows of length one, and 0 for a row of zeros
+            or of a length below 3e-39.
         scales: float32 [count]: what one step of a key's values stands for; needed for int8.
         backend: "auto", "cpu", "cuda" or "numpy".
         out: (float32 [batch, k], int64 [batch, k]), written to and returned.

@@ -116,7 +116,8 @@ inline void inverse_lengths(const float* panel, std::size_t dim, float* out) {
         square += static_cast<double>(panel[d * 16 + r]) * static_cast<double>(panel[d * 16 + r]);
     }
     const double length = std::sqrt(square);
-    out[r] = length == 0 ? 0.0f : length < 3e38 ? static_cast<float>(1.0 / length) : std::nanf("");
+    // The inverse of a length below 3e-39 is no float32: such a key counts as zero.
+    out[r] = length < 3e-39 ? 0.0f : length < 3e38 ? static_cast<float>(1.0 / length) : std::nanf("");
   }
 }
 
