@@ -40,8 +40,9 @@ def log_mel(
     """Return log10 of the power in mel bands, frame by frame.
 
     A frame is windowed (periodic Hann), transformed, squared and summed by triangular filters; then the
-    logarithm is taken of what is at least `floor`. A NaN among the samples makes NaN of its frames, one
-    above 1e16 infinity. Bands that are a ten-millionth of the loudest, or less, show the rounding of float32.
+    logarithm is taken of what is at least `floor`. A NaN among the samples makes NaN of its frames (on a
+    device also of the frame that is transformed with each), one above 1e16 infinity. Bands that are a
+    ten-millionth of the loudest, or less, show the rounding of float32.
 
     Args:
         x: float32 [samples], or [n, samples]. Samples of 16 bits: pass x.astype(np.float32) / 32768.

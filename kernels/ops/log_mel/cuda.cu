@@ -141,6 +141,8 @@ extern "C" __global__ void __launch_bounds__(256)
     const float* its = power + of * bins + filter_first[mel];
     float sum = 0.0f;
     for (int i = begin; i < end; ++i) sum = fmaf(filter_weights[i], its[i - begin], sum);
-    out[(static_cast<i64>(blockIdx.y) * mels + mel) * frames + frame] = log10f(fmaxf(0.25f * sum, floor));
+    const float power_of_frame = 0.25f * sum;  // a comparison leaves a NaN, fmaxf would take the floor for it
+    out[(static_cast<i64>(blockIdx.y) * mels + mel) * frames + frame] =
+        log10f(power_of_frame < floor ? floor : power_of_frame);
   }
 }

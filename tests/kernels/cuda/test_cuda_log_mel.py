@@ -46,6 +46,18 @@ def test_the_tables_of_a_transform_are_made_once(rng: np.random.Generator, host_
     assert launch._tables.cache_info().misses == 1
 
 
+def test_a_sample_that_is_nan_makes_nan_of_its_frames_and_at_most_of_those_transformed_with_them(
+    rng: np.random.Generator, host_device: Any
+) -> None:
+    x = rng.normal(size=16000).astype(np.float32)
+    x[8000] = np.nan
+    truth = np.isnan(log_mel(x, sample_rate=16000, backend="cpu")).any(axis=0)
+    found = np.isnan(log_mel(x, sample_rate=16000, backend="cuda")).any(axis=0)
+    assert truth.any()
+    pairs = np.arange(len(truth)) // 2
+    np.testing.assert_array_equal(found, np.isin(pairs, pairs[truth]))
+
+
 def test_silence_is_the_floor(host_device: Any) -> None:
     result = log_mel(np.zeros(800, np.float32), sample_rate=8000, n_mels=40, floor=1e-7, backend="cuda")
     assert np.allclose(result, -7)
