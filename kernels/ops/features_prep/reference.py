@@ -34,14 +34,14 @@ def xxh64(value: int, seed: int) -> int:
 
 def valid_rows(data: Any, nan_is_valid: bool, valid_range: tuple[Any, Any] | None = None) -> Any:
     """True for each row of finite values within the range; a NaN as asked."""
-    if valid_range is not None:  # a limit of 0.1 is the data's 0.1
-        valid_range = tuple(np.asarray(limit).astype(data.dtype).astype(np.float64) for limit in valid_range)  # type: ignore[assignment]
     x = np.asarray(data, np.float64)
     wrong = np.isinf(x)
     if not nan_is_valid:
         wrong |= np.isnan(x)
     if valid_range is not None:
-        wrong |= (x < valid_range[0]) | (x > valid_range[1])
+        # A limit of 0.1 is the data's 0.1.
+        low, high = (np.asarray(limit).astype(data.dtype).astype(np.float64) for limit in valid_range)
+        wrong |= (x < low) | (x > high)
     return ~wrong.any(axis=1)
 
 

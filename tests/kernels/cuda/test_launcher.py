@@ -159,7 +159,8 @@ class Fake(device.Host):
         return int(self._answer("devices", 1))
 
     def device(self) -> tuple[str, int]:
-        return self._answer("device", ("NVIDIA H200", 90))  # type: ignore[no-any-return]
+        name, capability = self._answer("device", ("NVIDIA H200", 90))
+        return str(name), int(capability)
 
 
 @pytest.mark.parametrize(

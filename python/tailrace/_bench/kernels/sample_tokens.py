@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ def works() -> list[Work]:
         logits = rng.normal(scale=scale, size=(_ROWS, _TOKENS)).astype(np.float32)
         sampler = Sampler(_TOKENS, top_p=_P, seed=_SEED)
         engines: dict[str, Call | None] = {
-            "tailrace": lambda logits=logits, sampler=sampler: sampler(logits),  # type: ignore[misc]
-            "NumPy, by sorting": lambda logits=logits: _numpy(logits),  # type: ignore[misc]
+            "tailrace": partial(sampler, logits),
+            "NumPy, by sorting": partial(_numpy, logits),
             "torch, by sorting": _torch(logits),
         }
         # Rivals draw other tokens: right is what top-p keeps.
